@@ -1,0 +1,163 @@
+//! File bytes → [`Document`]: blocks of text, each with the place where a person finds it.
+//!
+//! [`parse`] finds the [`Format`] by content, lets that format's reader produce blocks in reading order, and then
+//! [`structure`] gives every block its section path by one set of rules for all formats. Text is always NFC. A
+//! reader returns what it could read *and* what it could not: a damaged page is a [`Warning`], not a failure. Readers
+//! take bytes and return data; they open nothing and print nothing.
+
+mod budget;
+mod csv;
+mod docx;
+mod html;
+mod hwp;
+mod hwpx;
+mod markdown;
+mod package;
+mod pdf;
+mod pptx;
+mod structure;
+mod txt;
+mod xlsx;
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+
+pub use budget::Budget;
+
+/// What was read from one file, in reading order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Document {
+    /// The document's own name for itself (a rule's title line, a heading before any section), if it has one.
+    pub title: Option<String>,
+    /// The text, piece by piece, in reading order.
+    pub blocks: Vec<Block>,
+}
+
+/// One piece of text that belongs together: a paragraph, a heading, a table row, a CSV record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// What the piece is.
+    pub kind: BlockKind,
+    /// Its text in NFC, without leading or trailing white space, never empty.
+    pub text: String,
+    /// Where it stands.
+    pub location: Location,
+}
+
+/// What a [`Block`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockKind {
+    /// A heading; level 1 is the highest.
+    Heading {
+        /// 1 to 9.
+        level: u8,
+    },
+    /// Running text or a list item (its label, such as `①` or `가.`, is part of the text).
+    Paragraph,
+    /// A row of a table: its cells joined by ` | `.
+    TableRow {
+        /// Which table of the document the row belongs to, from 0.
+        table: u32,
+        /// Whether the row names the columns.
+        header: bool,
+    },
+    /// A record of a CSV file or a spreadsheet: one `column: value` line for each cell that is not empty.
+    Record,
+}
+
+/// Where a person finds a piece of text. Everything counts from 1; what a format does not have is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Location {
+    /// Page, or slide.
+    pub page: Option<u32>,
+    /// Whether `page` is only an estimate (word processors do not store pages).
+    pub page_is_approximate: bool,
+    /// The headings above the text, outermost first, without the document's title: `제2장 휴직`, `제3조(휴직기간)`.
+    pub section: Vec<String>,
+    /// Sheet of a workbook.
+    pub sheet: Option<String>,
+    /// Row as a spreadsheet program numbers it.
+    pub row: Option<u32>,
+    /// Line of a text file.
+    pub line: Option<u32>,
+}
+
+/// Something that could not be read, in words for a person: `page 3: no text, perhaps scanned`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning(pub String);
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The formats ragq reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Comma, semicolon, tab or bar separated values.
+    Csv,
+    /// Word, Office Open XML.
+    Docx,
+    /// HTML.
+    Html,
+    /// Hangul 5 word processor, OLE container.
+    Hwp,
+    /// Hangul word processor, OWPML in a ZIP container.
+    Hwpx,
+    /// Markdown.
+    Markdown,
+    /// PDF.
+    Pdf,
+    /// PowerPoint, Office Open XML.
+    Pptx,
+    /// Plain text in any Korean or Unicode encoding.
+    Txt,
+    /// Excel (XLSX, XLSM, XLSB, XLS) and OpenDocument spreadsheets.
+    Spreadsheet,
+}
+
+/// Reads one file's bytes. `file_name` helps where content alone cannot tell (CSV, Markdown, plain text).
+///
+/// # Errors
+/// One sentence on why nothing of the file can be used: unknown type, encrypted, damaged, empty, over budget.
+pub fn parse(bytes: &[u8], file_name: &str, budget: &Budget) -> Result<(Document, Vec<Warning>)> {
+    let Some(format) = Format::detect(bytes, file_name) else {
+        bail!("not a type that ragq reads")
+    };
+    let (mut document, warnings) = match format {
+        Format::Csv => csv::parse(bytes, budget),
+        Format::Docx => docx::parse(bytes, budget),
+        Format::Html => html::parse(bytes, budget),
+        Format::Hwp => hwp::parse(bytes, budget),
+        Format::Hwpx => hwpx::parse(bytes, budget),
+        Format::Markdown => markdown::parse(bytes, budget),
+        Format::Pdf => pdf::parse(bytes, budget),
+        Format::Pptx => pptx::parse(bytes, budget),
+        Format::Txt => txt::parse(bytes, budget),
+        Format::Spreadsheet => xlsx::parse(bytes, budget),
+    }?;
+    structure::assign_sections(&mut document);
+    Ok((document, warnings))
+}
+
+impl Format {
+    /// Finds the format by content, with the file's extension where content cannot tell; `None` for anything else.
+    #[must_use]
+    pub fn detect(bytes: &[u8], file_name: &str) -> Option<Format> {
+        let extension = file_name
+            .rsplit_once('.')
+            .map(|(_, extension)| extension.to_lowercase());
+        if bytes.starts_with(b"%PDF-") {
+            return Some(Format::Pdf);
+        }
+        match extension.as_deref() {
+            Some("csv" | "tsv") => Some(Format::Csv),
+            Some("docx") => Some(Format::Docx),
+            Some("txt" | "text") => Some(Format::Txt),
+            Some("xlsx") => Some(Format::Spreadsheet),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! ZIP containers of office documents, read within a [`Budget`](super::Budget).
