@@ -3,12 +3,23 @@
 //! [`Writer`] holds the folder's lock and changes it one document a transaction; [`Reader`] pins one state and never
 //! waits.
 
-use std::path::{Path, PathBuf};
+mod database;
+pub mod lexical;
+mod lock;
+mod reader;
+mod writer;
 
-use anyhow::Result;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::chunk::Chunk;
 use crate::embedding::EmbedderId;
+
+pub use reader::Reader;
+pub use writer::Writer;
+
+/// Version of the on-disk format.
+const FORMAT: i64 = 1;
 
 /// What the index knows about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,148 +92,425 @@ pub struct Scored {
     pub similarity: f32,
 }
 
-/// The one process that may change an index.
-#[derive(Debug)]
-pub struct Writer {}
+/// Why an index cannot be used, where the caller has something to say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexError {
+    /// The folder holds no index.
+    Missing {
+        /// The folder asked for.
+        folder: PathBuf,
+    },
+    /// The vectors were made by another embedder.
+    OtherEmbedder {
+        /// The index.
+        folder: PathBuf,
+        /// The embedder that made the vectors.
+        built_with: Box<EmbedderId>,
+        /// The embedder that was to be used.
+        asked_with: Box<EmbedderId>,
+    },
+    /// Another process is changing the index.
+    Locked {
+        /// The index.
+        folder: PathBuf,
+        /// Which process, where the system lets us know.
+        pid: Option<u32>,
+    },
+    /// A newer ragq made the index.
+    NewerFormat {
+        /// The index.
+        folder: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format this program knows.
+        known: i64,
+    },
+}
 
-/// One unchanging view of an index.
-#[derive(Debug)]
-pub struct Reader {}
+impl std::error::Error for IndexError {}
 
-impl Writer {
-    /// Opens the index in `folder`, making it when there is none, and takes its lock.
-    ///
-    /// # Errors
-    /// When another process holds the lock (says which), the index is of another embedder or of a newer format.
-    pub fn open(_folder: &Path, _embedder: &EmbedderId) -> Result<Writer> {
-        anyhow::bail!("not built yet")
-    }
-
-    /// The files the index knows at or under an absolute path.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn files_under(&self, _path: &Path) -> Result<Vec<FileRecord>> {
-        anyhow::bail!("not built yet")
-    }
-
-    /// Which of these texts ([`Chunk::embedded_text`]) have a vector already.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn has_embeddings(&self, _texts: &[String]) -> Result<Vec<bool>> {
-        anyhow::bail!("not built yet")
-    }
-
-    /// Puts a file in, or replaces what the index had of the same path: durable, all or nothing.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn replace(&mut self, _file: &FileRecord, _chunks: &[NewChunk]) -> Result<()> {
-        anyhow::bail!("not built yet")
-    }
-
-    /// Gives a file's chunks to another path (same content moved there); keeps its vectors.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn relocate(&mut self, _from: &Path, _to: &FileRecord) -> Result<()> {
-        anyhow::bail!("not built yet")
-    }
-
-    /// Takes a file out.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn remove(&mut self, _path: &Path) -> Result<()> {
-        anyhow::bail!("not built yet")
-    }
-
-    /// Brings the caches up to date where that pays. Questions go on meanwhile.
-    ///
-    /// # Errors
-    /// When the caches cannot be written; the index itself is whole.
-    pub fn publish(&mut self) -> Result<()> {
-        anyhow::bail!("not built yet")
+impl fmt::Display for IndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IndexError::Missing { folder } => write!(f, "{}: no index here", folder.display()),
+            IndexError::OtherEmbedder {
+                folder,
+                built_with,
+                asked_with,
+            } => {
+                let folder = folder.display();
+                if built_with.name == asked_with.name
+                    && built_with.dimension == asked_with.dimension
+                {
+                    // The name alone would not tell them apart: the weights or settings behind it have changed.
+                    write!(
+                        f,
+                        "{folder}: built with another version of {} ({}), asked with {}",
+                        built_with.name,
+                        short(&built_with.fingerprint),
+                        short(&asked_with.fingerprint)
+                    )
+                } else {
+                    write!(
+                        f,
+                        "{folder}: built with {} ({} dimensions), asked with {} ({})",
+                        built_with.name,
+                        built_with.dimension,
+                        asked_with.name,
+                        asked_with.dimension
+                    )
+                }
+            }
+            IndexError::Locked {
+                folder,
+                pid: Some(pid),
+            } => {
+                write!(f, "{}: being changed by process {pid}", folder.display())
+            }
+            IndexError::Locked { folder, pid: None } => {
+                write!(f, "{}: being changed by another process", folder.display())
+            }
+            IndexError::NewerFormat {
+                folder,
+                found,
+                known,
+            } => write!(
+                f,
+                "{}: made by a newer ragq (format {found}, this one reads up to {known})",
+                folder.display()
+            ),
+        }
     }
 }
 
-impl Reader {
-    /// Opens the index in `folder`.
-    ///
-    /// # Errors
-    /// When there is none, or it is of a newer format.
-    pub fn open(_folder: &Path) -> Result<Reader> {
-        anyhow::bail!("not built yet")
+impl IndexError {
+    fn check_embedder(
+        folder: &Path,
+        built_with: &EmbedderId,
+        asked_with: &EmbedderId,
+    ) -> Result<(), IndexError> {
+        if built_with.fingerprint == asked_with.fingerprint
+            && built_with.dimension == asked_with.dimension
+        {
+            return Ok(());
+        }
+        Err(IndexError::OtherEmbedder {
+            folder: folder.to_owned(),
+            built_with: Box::new(built_with.clone()),
+            asked_with: Box::new(asked_with.clone()),
+        })
+    }
+}
+
+/// Enough of a fingerprint for a person to compare.
+fn short(fingerprint: &str) -> String {
+    fingerprint.chars().take(8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Location;
+
+    const DIMENSION: usize = 8;
+
+    fn embedder() -> EmbedderId {
+        EmbedderId {
+            name: "builtin".to_owned(),
+            fingerprint: "f00d".to_owned(),
+            dimension: DIMENSION,
+        }
     }
 
-    /// The embedder that made the vectors.
-    #[must_use]
-    pub fn embedder(&self) -> &EmbedderId {
-        unimplemented!("skeleton")
+    /// A unit vector that depends on the text alone.
+    fn embed(text: &str) -> Vec<f32> {
+        let hash = database::text_hash(text);
+        let vector: Vec<f32> = hash
+            .iter()
+            .take(DIMENSION)
+            .map(|&b| f32::from(b) - 127.5)
+            .collect();
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        vector.iter().map(|x| x / length).collect()
     }
 
-    /// The chunks nearest to a unit vector by cosine, best first.
-    ///
-    /// # Errors
-    /// When the vector's length is wrong or the database cannot be read.
-    pub fn nearest(&self, _query: &[f32], _top_k: usize) -> Result<Vec<Scored>> {
-        anyhow::bail!("not built yet")
+    fn chunk(section: &str, text: &str) -> Chunk {
+        Chunk {
+            text: text.to_owned(),
+            path: vec!["규칙".to_owned(), section.to_owned()],
+            location: Location {
+                page: Some(1),
+                section: vec![section.to_owned()],
+                ..Location::default()
+            },
+        }
     }
 
-    /// Cosine similarity of a unit vector with each of these chunks.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn similarities(&self, _query: &[f32], _ids: &[ChunkId]) -> Result<Vec<f32>> {
-        anyhow::bail!("not built yet")
+    fn new_chunks(texts: &[(&str, &str)]) -> Vec<NewChunk> {
+        texts
+            .iter()
+            .map(|(section, text)| {
+                let chunk = chunk(section, text);
+                let embedding = Some(embed(&chunk.embedded_text()));
+                NewChunk { chunk, embedding }
+            })
+            .collect()
     }
 
-    /// The chunks that hold any of these terms, by BM25 (greater is better), best first.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn lexical(&self, _terms: &[String], _top_k: usize) -> Result<Vec<Scored>> {
-        anyhow::bail!("not built yet")
+    fn file(path: &Path) -> FileRecord {
+        FileRecord {
+            path: path.to_owned(),
+            source: path.file_name().unwrap().to_string_lossy().into_owned(),
+            content_hash: "00".to_owned(),
+            n_bytes: 10,
+            modified_ns: 1,
+            pipeline: 1,
+            state: FileState::Read {
+                title: Some("규칙".to_owned()),
+                warnings: vec!["page 3: no text".to_owned()],
+            },
+        }
     }
 
-    /// In how many chunks each term occurs.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn document_frequencies(&self, _terms: &[String]) -> Result<Vec<u64>> {
-        anyhow::bail!("not built yet")
+    struct Bench {
+        _root: tempfile::TempDir,
+        documents: PathBuf,
+        folder: PathBuf,
     }
 
-    /// Number of chunks.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn n_chunks(&self) -> Result<u64> {
-        anyhow::bail!("not built yet")
+    fn bench() -> Bench {
+        let root = tempfile::tempdir().unwrap();
+        let documents = root.path().canonicalize().unwrap();
+        let folder = documents.join(".ragq");
+        Bench {
+            _root: root,
+            documents,
+            folder,
+        }
     }
 
-    /// The chunks with these numbers, in the order given.
-    ///
-    /// # Errors
-    /// When the database cannot be read or a number is unknown.
-    pub fn chunks(&self, _ids: &[ChunkId]) -> Result<Vec<StoredChunk>> {
-        anyhow::bail!("not built yet")
+    const LEAVE: [(&str, &str); 3] = [
+        ("제1조(육아휴직)", "육아휴직은 최대 2년으로 한다."),
+        ("제1조(육아휴직)", "한 번 나누어 쓸 수 있다."),
+        (
+            "제2조(복직)",
+            "복직은 휴직 기간이 끝나기 30일 전에 신청한다.",
+        ),
+    ];
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let bench = bench();
+        let path = bench.documents.join("규칙.txt");
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        let chunks = new_chunks(&LEAVE);
+        writer.replace(&file(&path), &chunks).unwrap();
+        assert_eq!(writer.files_under(&bench.documents).unwrap(), [file(&path)]);
+        assert_eq!(writer.files_under(&bench.documents.join("규")).unwrap(), []);
+
+        let reader = Reader::open(&bench.folder).unwrap();
+        assert_eq!(reader.embedder(), &embedder());
+        assert_eq!(reader.files().unwrap(), [file(&path)]);
+        assert_eq!(reader.n_chunks().unwrap(), 3);
+
+        let query = embed(&chunks[2].chunk.embedded_text());
+        let nearest = reader.nearest(&query, 2).unwrap();
+        assert_eq!(nearest.len(), 2);
+        assert!((nearest[0].similarity - 1.0).abs() < 1e-5);
+        let found = &reader.chunks(&[nearest[0].id]).unwrap()[0];
+        assert_eq!((&found.chunk, found.ordinal), (&chunks[2].chunk, 2));
+        assert_eq!(
+            reader.similarities(&query, &[nearest[1].id]).unwrap(),
+            [nearest[1].similarity]
+        );
+
+        let found = reader.lexical(&lexical::terms("육아휴직"), 5).unwrap();
+        let section = reader.section_of(found[0].id).unwrap();
+        assert_eq!(section.len(), 2);
+        assert_eq!(section[1].chunk, chunks[1].chunk);
+        let terms = ["육아", "복직", "없는"].map(str::to_owned);
+        assert_eq!(reader.document_frequencies(&terms).unwrap(), [2, 1, 0]);
     }
 
-    /// All chunks of the section that holds `id`, in document order.
-    ///
-    /// # Errors
-    /// When the database cannot be read or the number is unknown.
-    pub fn section_of(&self, _id: ChunkId) -> Result<Vec<StoredChunk>> {
-        anyhow::bail!("not built yet")
+    #[test]
+    fn a_reader_keeps_its_view_and_a_writer_goes_on() {
+        let bench = bench();
+        let path = bench.documents.join("규칙.txt");
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        writer.replace(&file(&path), &new_chunks(&LEAVE)).unwrap();
+        let before = Reader::open(&bench.folder).unwrap();
+        writer
+            .replace(&file(&path), &new_chunks(&LEAVE[..1]))
+            .unwrap();
+        assert_eq!(before.n_chunks().unwrap(), 3);
+        assert_eq!(Reader::open(&bench.folder).unwrap().n_chunks().unwrap(), 1);
+        writer.remove(&path).unwrap();
+        let after = Reader::open(&bench.folder).unwrap();
+        assert_eq!(after.n_chunks().unwrap(), 0);
+        assert_eq!(after.nearest(&embed("x"), 5).unwrap(), []);
+        assert_eq!(after.lexical(&lexical::terms("육아휴직"), 5).unwrap(), []);
+        assert_eq!(before.lexical(&lexical::terms("복직"), 5).unwrap().len(), 1);
     }
 
-    /// What the index knows of its files.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn files(&self) -> Result<Vec<FileRecord>> {
-        anyhow::bail!("not built yet")
+    #[test]
+    fn a_known_text_needs_no_vector_even_after_its_file_is_gone() {
+        let bench = bench();
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        let chunks = new_chunks(&LEAVE[..1]);
+        let texts = [chunks[0].chunk.embedded_text(), "another".to_owned()];
+        writer
+            .replace(&file(&bench.documents.join("a.txt")), &chunks)
+            .unwrap();
+        assert_eq!(writer.has_embeddings(&texts).unwrap(), [true, false]);
+        writer.remove(&bench.documents.join("a.txt")).unwrap();
+        let without_vector = [NewChunk {
+            embedding: None,
+            ..chunks[0].clone()
+        }];
+        let b = file(&bench.documents.join("b.txt"));
+        writer.replace(&b, &without_vector).unwrap();
+        writer.publish().unwrap();
+        writer.remove(&b.path).unwrap();
+        writer.publish().unwrap();
+        assert_eq!(writer.has_embeddings(&texts).unwrap(), [false, false]);
+        let error = writer.replace(&b, &without_vector).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "b.txt: chunk 0: no vector given and none stored"
+        );
+        assert_eq!(writer.files_under(&bench.documents).unwrap(), []);
+    }
+
+    #[test]
+    fn a_moved_file_keeps_its_chunks() {
+        let bench = bench();
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        let (from, to) = (
+            bench.documents.join("a.txt"),
+            bench.documents.join("sub/b.txt"),
+        );
+        writer.replace(&file(&from), &new_chunks(&LEAVE)).unwrap();
+        writer.relocate(&from, &file(&to)).unwrap();
+        let reader = Reader::open(&bench.folder).unwrap();
+        assert_eq!(reader.files().unwrap(), [file(&to)]);
+        let found = reader.lexical(&lexical::terms("복직"), 1).unwrap();
+        assert_eq!(reader.chunks(&[found[0].id]).unwrap()[0].source, "b.txt");
+        assert!(writer.relocate(&from, &file(&to)).is_err());
+    }
+
+    #[test]
+    fn an_index_moves_with_its_documents() {
+        let root = bench();
+        let (old, new) = (root.documents.join("old"), root.documents.join("new"));
+        let outside = root.documents.join("elsewhere.txt");
+        std::fs::create_dir(&old).unwrap();
+        let mut writer = Writer::open(&old.join(".ragq"), &embedder()).unwrap();
+        writer.replace(&file(&old.join("a/b.txt")), &[]).unwrap();
+        writer.replace(&file(&outside), &[]).unwrap();
+        drop(writer);
+        std::fs::rename(&old, &new).unwrap();
+        let reader = Reader::open(&new.join(".ragq")).unwrap();
+        let paths: Vec<PathBuf> = reader
+            .files()
+            .unwrap()
+            .into_iter()
+            .map(|file| file.path)
+            .collect();
+        assert_eq!(paths, [new.join("a/b.txt"), outside]);
+    }
+
+    #[test]
+    fn vectors_that_would_spoil_similarities_are_refused() {
+        let bench = bench();
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        let mut check = |vector: Vec<f32>, expected: &str| {
+            let chunk = NewChunk {
+                chunk: chunk("제1조", "내용"),
+                embedding: Some(vector),
+            };
+            let error = writer
+                .replace(&file(&bench.documents.join("a.txt")), &[chunk])
+                .unwrap_err();
+            assert_eq!(
+                format!("{error:#}"),
+                format!("a.txt: chunk 0: vector: {expected}")
+            );
+        };
+        check(vec![0.0; DIMENSION], "expected length 1, got 0");
+        check(vec![f32::NAN; DIMENSION], "expected length 1, got NaN");
+        check(vec![f32::INFINITY; DIMENSION], "expected length 1, got inf");
+        check(vec![1.0; 3], "expected 8 dimensions, got 3");
+        assert_eq!(Reader::open(&bench.folder).unwrap().n_chunks().unwrap(), 0);
+    }
+
+    #[test]
+    fn callers_can_tell_why_an_index_cannot_be_used() {
+        let bench = bench();
+        let missing = Reader::open(&bench.folder).unwrap_err();
+        let folder = bench.folder.display();
+        assert_eq!(format!("{missing:#}"), format!("{folder}: no index here"));
+        let folder_path = bench.folder.clone();
+        assert_eq!(
+            missing.downcast_ref(),
+            Some(&IndexError::Missing {
+                folder: folder_path
+            })
+        );
+
+        let writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        let locked = Writer::open(&bench.folder, &embedder()).unwrap_err();
+        let pid = std::process::id();
+        assert_eq!(
+            format!("{locked:#}"),
+            format!("{folder}: being changed by process {pid}")
+        );
+        drop(writer);
+
+        let other = EmbedderId {
+            name: "org/model".to_owned(),
+            fingerprint: "bee".to_owned(),
+            dimension: 4,
+        };
+        let error = Writer::open(&bench.folder, &other).unwrap_err();
+        let expected =
+            format!("{folder}: built with builtin (8 dimensions), asked with org/model (4)");
+        assert_eq!(format!("{error:#}"), expected);
+        let error = Reader::open(&bench.folder)
+            .unwrap()
+            .expect_embedder(&other)
+            .unwrap_err();
+        assert_eq!(format!("{error:#}"), expected);
+
+        let db = rusqlite::Connection::open(bench.folder.join(database::FILE_NAME)).unwrap();
+        db.execute("UPDATE meta SET value = 7 WHERE key = 'format'", [])
+            .unwrap();
+        let error = Reader::open(&bench.folder).unwrap_err();
+        let expected = format!("{folder}: made by a newer ragq (format 7, this one reads up to 1)");
+        assert_eq!(format!("{error:#}"), expected);
+    }
+
+    #[test]
+    fn terms_of_any_shape_are_harmless() {
+        let bench = bench();
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        writer
+            .replace(&file(&bench.documents.join("a.txt")), &new_chunks(&LEAVE))
+            .unwrap();
+        let reader = Reader::open(&bench.folder).unwrap();
+        for terms in [
+            vec![],
+            vec!["\""],
+            vec!["a\" OR \"b"],
+            vec!["*", "(", "", "\0"],
+            vec!["NEAR", "OR"],
+        ] {
+            let terms: Vec<String> = terms.into_iter().map(str::to_owned).collect();
+            assert_eq!(reader.lexical(&terms, 5).unwrap(), [], "{terms:?}");
+        }
+        let many: Vec<String> = (0..20_000)
+            .map(|i| format!("낱말{i}"))
+            .chain(["육아".to_owned()])
+            .collect();
+        assert_eq!(reader.lexical(&many, 5).unwrap().len(), 2);
     }
 }
