@@ -244,7 +244,7 @@ fn units(text: &str) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::document::pdf::geometry::Frame;
 

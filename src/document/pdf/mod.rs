@@ -12,6 +12,7 @@ mod content;
 mod file;
 mod font;
 mod font_program;
+mod furniture;
 mod geometry;
 mod glyph_names;
 mod lexer;
@@ -19,6 +20,7 @@ mod lines;
 mod objects;
 mod painting;
 mod paragraphs;
+mod spacing;
 mod standard_widths;
 
 use anyhow::{Result, bail};
@@ -27,6 +29,7 @@ use lopdf::Object;
 use self::content::Interpreter;
 use self::file::File;
 use self::painting::Page;
+use self::paragraphs::{Item, PageText};
 use super::{Budget, Document, Warning};
 
 /// Reads a PDF file.
@@ -44,16 +47,19 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
     for (number, &id) in (1_u32..).zip(&pages) {
         let mut page = Page::default();
         let outcome = read_page(&mut interpreter, id, &mut page);
-        texts.push(paragraphs::PageText {
+        let lines = lines::assemble(std::mem::take(&mut page.runs), page.paints_spaces());
+        texts.push(PageText {
             number,
-            lines: lines::assemble(std::mem::take(&mut page.runs), page.paints_spaces()),
+            height: page.height,
+            items: lines.into_iter().map(Item::Line).collect(),
         });
         if let Err(error) = outcome {
             warnings.push(Warning(format!("page {number} and later: {error}")));
             break;
         }
     }
-    let document = paragraphs::document(texts);
+    furniture::remove(&mut texts);
+    let document = paragraphs::document(&texts);
     if document.blocks.is_empty() {
         bail!("no text on any of {} pages, perhaps scanned", pages.len());
     }
@@ -73,7 +79,12 @@ fn read_page<'a>(
     };
     let rotate = file::inherited(document, dictionary, b"Rotate");
     let rotate = rotate.and_then(|rotate| rotate.as_i64().ok()).unwrap_or(0);
-    let upright = geometry::upright(file::visible_box(document, dictionary), rotate);
+    let visible = file::visible_box(document, dictionary);
+    let upright = geometry::upright(visible, rotate);
+    page.height = match rotate.rem_euclid(180) {
+        0 => visible[3] - visible[1],
+        _ => visible[2] - visible[0],
+    };
     let resources =
         file::inherited(document, dictionary, b"Resources").and_then(objects::as_dictionary);
     let content = page_content(interpreter, dictionary, page);

@@ -87,6 +87,8 @@ impl Pen {
 /// One page while it is painted, and when it is done.
 #[derive(Debug, Default)]
 pub(super) struct Page {
+    /// Height of the upright page, in points.
+    pub(super) height: f32,
     /// In the order of painting.
     pub(super) runs: Vec<Run>,
     /// In the order of painting.
