@@ -78,8 +78,10 @@ pub(super) fn into_blocks(table: u32, mut cells: Vec<Cell>) -> Vec<Block> {
             texts.insert(*column, cell.text.clone());
         }
         let mut nested = Vec::new();
+        let mut has_own_text = false;
         for cell in cells {
             let text = own_text(&cell);
+            has_own_text |= !text.is_empty();
             let n_chars = text.chars().count();
             // Nothing is remembered for an empty cell, so that each step of the loop above uses up its allowance.
             if cell.row_span > 1 && (1..=MAX_REPEATED_CHARS).contains(&n_chars) {
@@ -90,7 +92,7 @@ pub(super) fn into_blocks(table: u32, mut cells: Vec<Cell>) -> Vec<Block> {
             texts.insert(cell.column, text);
             nested.extend(cell.blocks.into_iter().filter(is_table_row));
         }
-        if texts.values().any(|text| !text.is_empty()) {
+        if has_own_text {
             let text = texts.into_values().collect::<Vec<_>>().join(" | ");
             let kind = BlockKind::TableRow {
                 table,

@@ -33,6 +33,9 @@ const SIGNATURE: &[u8] = b"HWP Document File";
 /// How files of Hangul 3 to 97 begin.
 const HWP3_MAGIC: &[u8] = b"HWP Document File V";
 
+/// Where distribution documents keep their text.
+const ENCRYPTED_STORAGE: &str = "/ViewText";
+
 type Container<'a> = CompoundFile<Cursor<&'a [u8]>>;
 
 /// Whether these are the bytes of a Hangul file of any version that is not a ZIP.
@@ -69,28 +72,22 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
         unpacked_bytes_left: budget.max_unpacked_bytes,
         warnings: Vec::new(),
     };
-    let info = streams
-        .read_plain("/DocInfo")
-        .map(|stream| DocInfo::read(&stream));
-    if info.is_none() {
-        streams.warn("/DocInfo", "cannot be read: automatic numbers are missing");
-    }
-    let info = info.unwrap_or_default();
+    let info = match streams.read("/DocInfo") {
+        Ok(stream) => DocInfo::read(&stream),
+        Err(cause) => {
+            let problem = format!("{cause:#}: automatic numbers are missing");
+            streams.warn("/DocInfo", &problem);
+            DocInfo::default()
+        }
+    };
     let mut reader = SectionReader::new(&info);
     let sections = streams.sections(properties.is_distribution, budget.max_pages);
     ensure!(!sections.is_empty(), "no text section in the file");
     for name in sections {
-        let stream = if name.starts_with("/ViewText") {
-            streams.read_encrypted(&name)
-        } else {
-            streams.read_plain(&name)
-        };
-        let is_whole = match stream {
-            Some(stream) => reader.read(&stream, budget)?,
-            None => false,
-        };
-        if !is_whole {
-            streams.warn(&name, "damaged, text is missing");
+        match streams.read(&name) {
+            Ok(stream) if reader.read(&stream, budget)? => {}
+            Ok(_) => streams.warn(&name, "damaged, text is missing"),
+            Err(cause) => streams.warn(&name, &format!("{cause:#}")),
         }
     }
     let document = Document {
@@ -151,9 +148,9 @@ impl Streams<'_> {
     /// `ViewText`.
     fn sections(&mut self, is_distribution: bool, max_sections: usize) -> Vec<String> {
         let storages = if is_distribution {
-            ["/ViewText", "/BodyText"]
+            [ENCRYPTED_STORAGE, "/BodyText"]
         } else {
-            ["/BodyText", "/ViewText"]
+            ["/BodyText", ENCRYPTED_STORAGE]
         };
         for storage in storages {
             let Ok(entries) = self.container.read_storage(storage) else {
@@ -176,25 +173,14 @@ impl Streams<'_> {
         Vec::new()
     }
 
-    fn read_plain(&mut self, name: &str) -> Option<Vec<u8>> {
-        let stream = self.read_raw(name)?;
-        Some(self.unpack(name, stream))
-    }
-
-    fn read_encrypted(&mut self, name: &str) -> Option<Vec<u8>> {
-        let stream = self.read_raw(name)?;
-        let plain = distribution::decrypt(&stream)?;
-        Some(self.unpack(name, plain))
-    }
-
-    fn read_raw(&mut self, name: &str) -> Option<Vec<u8>> {
-        match read_stream(&mut self.container, name, self.max_part_bytes) {
-            Ok(stream) => Some(stream),
-            Err(cause) => {
-                self.warn(name, &format!("cannot be read: {cause:#}"));
-                None
-            }
+    /// A stream as records: decrypted where it belongs to a distribution document, and decompressed.
+    fn read(&mut self, name: &str) -> Result<Vec<u8>> {
+        let mut stream = read_stream(&mut self.container, name, self.max_part_bytes)
+            .context("cannot be read")?;
+        if name.starts_with(ENCRYPTED_STORAGE) {
+            stream = distribution::decrypt(&stream).context("cannot be decrypted: no key in it")?;
         }
+        Ok(self.unpack(name, stream))
     }
 
     /// Decompresses a stream as far as it goes.
@@ -232,4 +218,148 @@ fn read_stream(container: &mut Container<'_>, name: &str, max_bytes: usize) -> R
 
 fn limit_as_u64(limit: usize) -> u64 {
     u64::try_from(limit).unwrap_or(u64::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::DeflateEncoder;
+
+    use super::*;
+
+    /// The bytes of an HWP 5 file with these flags and streams.
+    fn file(flags: u32, streams: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut container = CompoundFile::create(Cursor::new(Vec::new())).unwrap();
+        let mut header = vec![0; 256];
+        header[..SIGNATURE.len()].copy_from_slice(SIGNATURE);
+        header[36..40].copy_from_slice(&flags.to_le_bytes());
+        for storage in ["/BodyText", "/ViewText"] {
+            container.create_storage(storage).unwrap();
+        }
+        let header = ("/FileHeader", header);
+        for (name, bytes) in streams.iter().chain([&header]) {
+            let mut stream = container.create_stream(name).unwrap();
+            stream.write_all(bytes).unwrap();
+        }
+        container.flush().unwrap();
+        container.into_inner().into_inner()
+    }
+
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn section(text: &str) -> Vec<u8> {
+        let mut stream = Vec::new();
+        section::tests::push_paragraph(&mut stream, 0, text);
+        stream
+    }
+
+    fn check(bytes: &[u8], expected: &[&str], expected_warnings: &[&str]) {
+        assert!(is_hwp(bytes));
+        let (document, warnings) = parse(bytes, &Budget::standard()).unwrap();
+        let texts: Vec<String> = document
+            .blocks
+            .into_iter()
+            .map(|block| block.text)
+            .collect();
+        assert_eq!(texts, expected);
+        let warnings: Vec<String> = warnings.into_iter().map(|warning| warning.0).collect();
+        assert_eq!(warnings, expected_warnings);
+    }
+
+    #[test]
+    fn sections_are_read_in_order_compressed_or_not() {
+        let names = [
+            "/DocInfo",
+            "/BodyText/Section0",
+            "/BodyText/Section2",
+            "/BodyText/Section10",
+        ];
+        let texts = ["", "가", "나", "다"];
+        let plain = names.into_iter().zip(texts.map(section));
+        let plain: Vec<(&str, Vec<u8>)> = plain.collect();
+        check(&file(0, &plain), &["가", "나", "다"], &[]);
+        let compressed = plain.iter().map(|(name, bytes)| (*name, deflate(bytes)));
+        check(
+            &file(1, &compressed.collect::<Vec<_>>()),
+            &["가", "나", "다"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_distribution_document_is_decrypted() {
+        let hidden = distribution::tests::encrypt(&deflate(&section("배포용 본문")));
+        let streams = [
+            ("/DocInfo", deflate(&[])),
+            (
+                "/BodyText/Section0",
+                deflate(&section("한글 2010 이상에서 보십시오")),
+            ),
+            ("/ViewText/Section0", hidden),
+        ];
+        check(&file(5, &streams), &["배포용 본문"], &[]);
+    }
+
+    #[test]
+    fn damage_is_named_and_the_rest_is_read() {
+        let mut cut = section("남은 글");
+        cut.truncate(cut.len() - 1);
+        let streams = [
+            ("/BodyText/Section0", section("온전한 글")),
+            ("/BodyText/Section1", cut),
+        ];
+        check(
+            &file(0, &streams),
+            &["온전한 글", "남은"],
+            &[
+                "DocInfo: cannot be read: No such stream: \"/DocInfo\": automatic numbers are missing",
+                "BodyText/Section1: damaged, text is missing",
+            ],
+        );
+    }
+
+    #[test]
+    fn files_that_cannot_be_opened_are_refused_with_the_reason() {
+        fn check(bytes: &[u8], expected: &str) {
+            let error = parse(bytes, &Budget::standard()).unwrap_err();
+            let message = format!("{error:#}");
+            assert!(message.contains(expected), "{message}");
+        }
+        check(b"HWP Document File V3.00 \x1A\x01\x02", "HWP 3");
+        check(&file(2, &[]), "password");
+        check(&file(1 << 4, &[]), "DRM");
+        check(&file(0, &[]), "no text section");
+        check(&OLE_MAGIC, "damaged OLE container");
+        check(b"", "damaged OLE container");
+    }
+
+    #[test]
+    fn no_mutation_of_a_file_makes_the_reader_panic() {
+        let streams = [
+            ("/DocInfo", deflate(&section("가"))),
+            ("/BodyText/Section0", deflate(&section("나\u{B}다"))),
+        ];
+        let whole = file(1, &streams);
+        // A fixed linear congruential generator: a failure can be repeated.
+        let mut state = 1u32;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            usize::try_from(state >> 8).unwrap() % below
+        };
+        for _ in 0..2000 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random(8) {
+                let place = random(bytes.len());
+                bytes[place] = u8::try_from(random(256)).unwrap();
+            }
+            bytes.truncate(bytes.len() - random(2) * random(bytes.len()));
+            let _ = parse(&bytes, &Budget::standard());
+        }
+    }
 }

@@ -41,6 +41,9 @@ enum Frame {
     Paragraph {
         level: u32,
         paragraph: Paragraph,
+        /// The shape until the label is computed. That waits for the first control: a section's first paragraph counts
+        /// in the outline that a control in it names.
+        unlabelled: Option<ParagraphShape>,
         /// The parts that wait for the paragraph's controls, in order.
         slots: VecDeque<usize>,
     },
@@ -146,25 +149,42 @@ impl<'a> SectionReader<'a> {
                 self.begin_list(record);
             }
             tag::PARA_TEXT | tag::PARA_LINE_SEG => self.paragraph_detail(record),
-            tag::TABLE | tag::EQUATION => self.control_detail(record),
+            tag::TABLE | tag::EQUATION => {
+                self.close(record.level);
+                self.control_detail(record);
+            }
             _ => {}
         }
     }
 
     fn begin_paragraph(&mut self, record: &Record<'_>) {
         let shape = self.info.paragraph_shape(record.u16_at(8).unwrap_or(0));
-        let label = self.label(shape);
         let page = self.current_page();
         self.frames.push(Frame::Paragraph {
             level: record.level,
             paragraph: Paragraph {
                 outline_level: (shape.head == Head::Outline).then_some(shape.level + 1),
-                label,
+                label: String::new(),
                 page,
                 parts: Vec::new(),
             },
+            unlabelled: Some(shape),
             slots: VecDeque::new(),
         });
+    }
+
+    /// Computes the label of the innermost paragraph, once.
+    fn put_label(&mut self) {
+        let Some(Frame::Paragraph { unlabelled, .. }) = self.frames.last_mut() else {
+            return;
+        };
+        let Some(shape) = unlabelled.take() else {
+            return;
+        };
+        let text = self.label(shape);
+        if let Some(Frame::Paragraph { paragraph, .. }) = self.frames.last_mut() {
+            paragraph.label = text;
+        }
     }
 
     fn label(&mut self, shape: ParagraphShape) -> String {
@@ -235,6 +255,9 @@ impl<'a> SectionReader<'a> {
             Some(Frame::Paragraph { slots, .. }) => slots.pop_front(),
             Some(Frame::Control { .. }) | None => None,
         };
+        if id != *b"secd" {
+            self.put_label();
+        }
         let control = match &id {
             b"tbl " => Control::Table(self.begin_table(record, in_line)),
             b"gso " => Control::Shape {
@@ -327,6 +350,7 @@ impl<'a> SectionReader<'a> {
     /// Closes what is open at this level or deeper.
     fn close(&mut self, level: u32) {
         while self.frames.last().is_some_and(|top| top.level() >= level) {
+            self.put_label();
             match self.frames.pop() {
                 Some(Frame::Paragraph { paragraph, .. }) => {
                     let blocks = paragraph.into_blocks();
@@ -483,4 +507,135 @@ fn decode(units: &[[u8; 2]]) -> String {
     let text = utf16(units.as_flattened());
     // Hancom's own character for the first syllable of its word processor's name.
     text.replace('\u{F53A}', "\u{1112}\u{119E}\u{11AB}")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Appends a record.
+    pub(in super::super) fn push(stream: &mut Vec<u8>, tag: u32, level: u32, data: &[u8]) {
+        let length = u32::try_from(data.len()).unwrap();
+        stream.extend((tag | level << 10 | 0xFFF << 20).to_le_bytes());
+        stream.extend(length.to_le_bytes());
+        stream.extend(data);
+    }
+
+    /// Appends a paragraph of shape 0; control characters in `units` are written as Hangul does.
+    pub(in super::super) fn push_paragraph(stream: &mut Vec<u8>, level: u32, text: &str) {
+        push(stream, tag::PARA_HEADER, level, &[0; 24]);
+        let mut data = Vec::new();
+        for unit in text.encode_utf16() {
+            let n_times = match unit {
+                10 | 13 | 24.. => 1,
+                _ => 8,
+            };
+            for _ in 0..n_times {
+                data.extend(unit.to_le_bytes());
+            }
+        }
+        push(stream, tag::PARA_TEXT, level + 1, &data);
+    }
+
+    fn push_control(stream: &mut Vec<u8>, level: u32, id: &[u8; 4], rest: &[u8]) {
+        let mut data: Vec<u8> = id.iter().rev().copied().collect();
+        data.extend(rest);
+        push(stream, tag::CTRL_HEADER, level, &data);
+    }
+
+    fn push_cell(stream: &mut Vec<u8>, level: u32, fields: [u16; 4], text: &str) {
+        let mut data = vec![0; 8];
+        data.extend(fields.into_iter().flat_map(u16::to_le_bytes));
+        push(stream, tag::LIST_HEADER, level, &data);
+        push_paragraph(stream, level, text);
+    }
+
+    fn texts(stream: &[u8]) -> Vec<String> {
+        let info = DocInfo::default();
+        let mut reader = SectionReader::new(&info);
+        reader.read(stream, &Budget::standard()).unwrap();
+        let blocks = reader.into_blocks().into_iter();
+        blocks.map(|block| block.text).collect()
+    }
+
+    #[test]
+    fn control_characters_take_their_place() {
+        fn check(text: &str, expected: &[&str]) {
+            let mut stream = Vec::new();
+            push_paragraph(&mut stream, 0, text);
+            assert_eq!(texts(&stream), expected);
+        }
+        check("휴직\t기간\r", &["휴직 기간"]);
+        check("첫 줄\n둘째 줄\r", &["첫 줄\n둘째 줄"]);
+        check("\u{3}누름틀\u{4}의 값", &["누름틀의 값"]);
+        check("인사\u{18}노무\u{1E}팀", &["인사-노무 팀"]);
+        check("\u{1F600}", &["\u{1F600}"]);
+        check("\u{F53A}글", &["\u{1112}\u{119E}\u{11AB}글"]);
+        check("\r", &[]);
+    }
+
+    #[test]
+    fn tables_notes_and_boxes_are_read_and_headers_are_not() {
+        let mut stream = Vec::new();
+        push_paragraph(&mut stream, 0, "\u{2}앞\u{B}뒤\u{11}\u{10}\u{B}\r");
+        push_control(&mut stream, 1, b"secd", &[0; 30]);
+        push_paragraph(&mut stream, 2, "바탕쪽");
+        push_control(&mut stream, 1, b"tbl ", &[1, 0, 0, 0]);
+        push(&mut stream, tag::LIST_HEADER, 2, &[0; 12]);
+        push_paragraph(&mut stream, 2, "표 제목");
+        push(&mut stream, tag::TABLE, 2, &[]);
+        push_cell(&mut stream, 2, [0, 0, 1, 2], "구분");
+        push_cell(&mut stream, 2, [1, 0, 1, 1], "국내");
+        push_cell(&mut stream, 2, [1, 1, 1, 1], "국외");
+        push_control(&mut stream, 1, b"fn  ", &[0; 16]);
+        push(&mut stream, tag::LIST_HEADER, 2, &[0; 16]);
+        push_paragraph(&mut stream, 2, "각주");
+        push_control(&mut stream, 1, b"head", &[0; 16]);
+        push(&mut stream, tag::LIST_HEADER, 2, &[0; 16]);
+        push_paragraph(&mut stream, 2, "머리말");
+        push_control(&mut stream, 1, b"gso ", &[0; 16]);
+        push(&mut stream, 76, 2, &[]);
+        push(&mut stream, tag::LIST_HEADER, 3, &[0; 16]);
+        push_paragraph(&mut stream, 3, "글상자");
+        let expected = [
+            "앞",
+            "표 제목",
+            "구분 | 국내",
+            "구분 | 국외",
+            "뒤",
+            "글상자",
+            "각주",
+        ];
+        assert_eq!(texts(&stream), expected);
+    }
+
+    #[test]
+    fn numbers_equations_and_glosses_stand_in_the_text() {
+        let mut stream = Vec::new();
+        push_paragraph(&mut stream, 0, "\u{12}식 \u{B}와 \u{17}");
+        push_control(
+            &mut stream,
+            1,
+            b"atno",
+            &[0x11, 0, 0, 0, 3, 0, 0, 0, 0, 0, b')', 0],
+        );
+        push_control(&mut stream, 1, b"eqed", &[0; 16]);
+        push(&mut stream, tag::EQUATION, 2, &[0, 0, 0, 0, 1, 0, b'x', 0]);
+        push_control(&mut stream, 1, b"tdut", &[1, 0, b'a', 0, 1, 0, b'b', 0]);
+        assert_eq!(texts(&stream), ["③)식 x 와 a(b)"]);
+    }
+
+    #[test]
+    fn levels_without_owners_lose_no_text() {
+        let mut stream = Vec::new();
+        push(&mut stream, tag::LIST_HEADER, 3, &[]);
+        push_paragraph(&mut stream, 7, "홀로");
+        push_control(&mut stream, 2, b"tbl ", &[]);
+        push(&mut stream, tag::TABLE, 9, &[]);
+        push_cell(&mut stream, 3, [u16::MAX; 4], "칸");
+        push_paragraph(&mut stream, 1023, "깊이");
+        let mut found = texts(&stream);
+        found.sort();
+        assert_eq!(found, ["깊이", "칸", "홀로"]);
+    }
 }
