@@ -8,14 +8,17 @@
 mod budget;
 mod csv;
 mod docx;
+mod flow;
 mod html;
 mod hwp;
 mod hwpx;
 mod markdown;
+mod numbering;
 mod package;
 mod pdf;
 mod pptx;
 mod structure;
+mod table;
 mod txt;
 mod xlsx;
 
@@ -151,6 +154,9 @@ impl Format {
             .map(|(_, extension)| extension.to_lowercase());
         if bytes.starts_with(b"%PDF-") {
             return Some(Format::Pdf);
+        }
+        if hwp::is_hwp(bytes) {
+            return Some(Format::Hwp);
         }
         match extension.as_deref() {
             Some("csv" | "tsv") => Some(Format::Csv),
