@@ -2,9 +2,13 @@
 //!
 //! `extract` quotes the sentences that answer; a LLaMA-family model in candle writes. Both stand behind [`Generate`].
 
+mod extract;
+
 use anyhow::Result;
 
 use crate::prompt::Prompt;
+
+pub use extract::Extract;
 
 /// How text is drawn from a model. The default is greedy and deterministic.
 #[derive(Debug, Clone, PartialEq)]

@@ -91,6 +91,18 @@ pub fn terms(text: &str) -> Vec<String> {
     terms
 }
 
+/// A word without its particle, as long as two characters remain: `기간은` → `기간`, but `휴가` stays.
+#[must_use]
+pub fn strip_particle(word: &str) -> &str {
+    let stems = PARTICLES
+        .iter()
+        .filter_map(|particle| word.strip_suffix(particle));
+    stems
+        .into_iter()
+        .find(|stem| stem.chars().count() >= 2)
+        .unwrap_or(word)
+}
+
 /// What a character is to the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Script {
