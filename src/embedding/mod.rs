@@ -3,6 +3,9 @@
 //! An embedder is the built-in static one or a checkpoint in sentence-transformers layout; both stand behind
 //! [`Embed`]. Queries and passages have two methods, so that a model's prefixes cannot be mixed up.
 
+pub mod static_embedding;
+pub mod subwords;
+
 use anyhow::Result;
 
 /// What an index remembers of the embedder that made its vectors.
