@@ -13,12 +13,11 @@ mod html;
 mod hwp;
 mod hwpx;
 mod markdown;
-mod numbering;
+mod merged_table;
 mod package;
 mod pdf;
 mod pptx;
 mod structure;
-mod table;
 mod txt;
 mod xlsx;
 

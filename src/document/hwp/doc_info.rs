@@ -1,71 +1,33 @@
 //! The `DocInfo` stream → what paragraphs refer to: paragraph shapes, numberings, bullets.
 
-use super::super::numbering::{Level, NumberFormat, Numbering};
+use super::definitions::{Definitions, Head, ParagraphShape};
+use super::numbering::{Level, NumberFormat, Numbering};
 use super::record::{Record, Records, tag};
 
-/// What the body's paragraphs refer to by number.
-#[derive(Debug, Default)]
-pub(super) struct DocInfo {
-    paragraph_shapes: Vec<ParagraphShape>,
-    numberings: Vec<Numbering>,
-    bullets: Vec<String>,
-}
-
-/// What of a paragraph's shape concerns its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ParagraphShape {
-    /// What stands before the text.
-    pub(super) head: Head,
-    /// Outline or list level, from 0.
-    pub(super) level: u8,
-}
-
-/// What stands before a paragraph's text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Head {
-    /// Nothing.
-    #[default]
-    None,
-    /// The number of the section's outline.
-    Outline,
-    /// A number of the numbering with this number, from 1.
-    Number(u32),
-    /// The bullet with this number, from 1.
-    Bullet(u32),
-}
-
-impl DocInfo {
-    /// Reads a decompressed `DocInfo` stream. What is damaged in it is left out: paragraphs then have no labels.
-    pub(super) fn read(stream: &[u8]) -> DocInfo {
-        let mut info = DocInfo::default();
-        for record in Records::new(stream) {
-            match record.tag {
-                tag::PARA_SHAPE => info.paragraph_shapes.push(paragraph_shape(&record)),
-                tag::NUMBERING => info.numberings.push(numbering(&record)),
-                tag::BULLET => info.bullets.push(bullet(&record)),
-                _ => {}
+/// Reads a decompressed `DocInfo` stream. What is damaged in it is left out: paragraphs then have no labels.
+pub(super) fn read(stream: &[u8]) -> Definitions {
+    let mut definitions = Definitions::default();
+    // Shapes are counted from 0; numberings and bullets from 1, because 0 means none.
+    let (mut n_shapes, mut n_numberings, mut n_bullets) = (0, 0, 0);
+    for record in Records::new(stream) {
+        match record.tag {
+            tag::PARA_SHAPE => {
+                definitions.add_paragraph_shape(n_shapes, paragraph_shape(&record));
+                n_shapes += 1;
             }
+            tag::NUMBERING => {
+                n_numberings += 1;
+                definitions.add_numbering(n_numberings, numbering(&record));
+            }
+            tag::BULLET => {
+                n_bullets += 1;
+                let character = char::from_u32(u32::from(record.u16_at(12).unwrap_or(0)));
+                definitions.add_bullet(n_bullets, character);
+            }
+            _ => {}
         }
-        info
     }
-
-    /// The shape with this number, from 0.
-    pub(super) fn paragraph_shape(&self, number: u16) -> ParagraphShape {
-        let shape = self.paragraph_shapes.get(usize::from(number));
-        shape.copied().unwrap_or_default()
-    }
-
-    /// The numbering with this number, from 1.
-    pub(super) fn numbering(&self, number: u32) -> Option<&Numbering> {
-        let index = usize::try_from(number.checked_sub(1)?).ok()?;
-        self.numberings.get(index)
-    }
-
-    /// The bullet with this number, from 1.
-    pub(super) fn bullet(&self, number: u32) -> Option<&str> {
-        let index = usize::try_from(number.checked_sub(1)?).ok()?;
-        self.bullets.get(index).map(String::as_str)
-    }
+    definitions
 }
 
 fn paragraph_shape(record: &Record<'_>) -> ParagraphShape {
@@ -131,15 +93,6 @@ fn read_first_numbers(record: &Record<'_>, start: usize, levels: &mut [Level]) -
         offset += 4;
     }
     offset
-}
-
-/// Bullets are mostly private-use characters of symbol fonts; those become `•`.
-fn bullet(record: &Record<'_>) -> String {
-    let unit = record.u16_at(12).unwrap_or(0);
-    let character = char::from_u32(u32::from(unit)).filter(|character| {
-        !character.is_control() && !('\u{E000}'..='\u{F8FF}').contains(character)
-    });
-    character.unwrap_or('•').to_string()
 }
 
 #[cfg(test)]
@@ -216,22 +169,5 @@ mod tests {
                 ("^3", NumberFormat::CircledDecimal, 1)
             ]
         );
-    }
-
-    #[test]
-    fn a_symbol_font_s_bullet_becomes_a_bullet() {
-        fn check(character: u16, expected: &str) {
-            let mut data = vec![0; 12];
-            data.extend(character.to_le_bytes());
-            let record = Record {
-                tag: tag::BULLET,
-                level: 1,
-                data: &data,
-            };
-            assert_eq!(bullet(&record), expected);
-        }
-        check(0xF06C, "•");
-        check(0x25CB, "○");
-        check(0, "•");
     }
 }

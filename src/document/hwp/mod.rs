@@ -8,8 +8,11 @@
 //! Sources: "한글 문서 파일 형식 5.0" and "배포용 문서" by Hancom. 본 제품은 한글과컴퓨터의 한글 문서 파일(.hwp) 공개
 //! 문서를 참고하여 개발하였습니다.
 
+pub(super) mod body;
+pub(super) mod definitions;
 mod distribution;
 mod doc_info;
+pub(super) mod numbering;
 mod pages;
 mod record;
 mod section;
@@ -21,7 +24,7 @@ use cfb::CompoundFile;
 use flate2::read::DeflateDecoder;
 
 use super::{Budget, Document, Warning};
-use doc_info::DocInfo;
+use definitions::Definitions;
 use section::SectionReader;
 
 /// How an OLE container begins.
@@ -72,15 +75,15 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
         unpacked_bytes_left: budget.max_unpacked_bytes,
         warnings: Vec::new(),
     };
-    let info = match streams.read("/DocInfo") {
-        Ok(stream) => DocInfo::read(&stream),
+    let definitions = match streams.read("/DocInfo") {
+        Ok(stream) => doc_info::read(&stream),
         Err(cause) => {
             let problem = format!("{cause:#}: automatic numbers are missing");
             streams.warn("/DocInfo", &problem);
-            DocInfo::default()
+            Definitions::default()
         }
     };
-    let mut reader = SectionReader::new(&info);
+    let mut reader = SectionReader::new(&definitions);
     let sections = streams.sections(properties.is_distribution, budget.max_pages);
     ensure!(!sections.is_empty(), "no text section in the file");
     for name in sections {

@@ -6,7 +6,7 @@
 
 /// The page that the text being read stands on.
 #[derive(Debug)]
-pub(super) struct PageEstimate {
+pub(in crate::document) struct PageEstimate {
     /// From 1; 0 before the first line.
     page: u32,
     n_columns: u32,
@@ -32,36 +32,36 @@ impl Default for PageEstimate {
 
 impl PageEstimate {
     /// The current page, from 1.
-    pub(super) fn page(&self) -> Option<u32> {
+    pub(in crate::document) fn page(&self) -> Option<u32> {
         (self.page > 0).then_some(self.page)
     }
 
     /// The page of something `offset` HWP units below the last line, inside a table that breaks over pages.
-    pub(super) fn page_below(&self, offset: u32) -> Option<u32> {
+    pub(in crate::document) fn page_below(&self, offset: u32) -> Option<u32> {
         let page = self.page()?;
         Some(page.saturating_add(self.n_breaks(offset)))
     }
 
     /// A section begins on a new page.
-    pub(super) fn begin_section(&mut self) {
+    pub(in crate::document) fn begin_section(&mut self) {
         self.last_line = i32::MAX;
         self.column = 0;
         self.n_columns = 1;
     }
 
     /// The text area of the pages from here on has this height, in HWP units.
-    pub(super) fn set_body_height(&mut self, body_height: u32) {
+    pub(in crate::document) fn set_body_height(&mut self, body_height: u32) {
         self.body_height = body_height;
     }
 
     /// Text runs in this many columns from here on.
-    pub(super) fn set_columns(&mut self, n_columns: u32) {
+    pub(in crate::document) fn set_columns(&mut self, n_columns: u32) {
         self.n_columns = n_columns.max(1);
         self.column = 0;
     }
 
     /// A line of the body stands at `position`, in HWP units below the top of its column.
-    pub(super) fn line(&mut self, position: i32) {
+    pub(in crate::document) fn line(&mut self, position: i32) {
         if self.last_line == i32::MAX {
             self.page = self.page.saturating_add(1);
         } else if position < self.last_line {
@@ -75,7 +75,7 @@ impl PageEstimate {
     }
 
     /// A table of this height ends, which could break over pages and was anchored in the last line.
-    pub(super) fn end_table(&mut self, height: u32) {
+    pub(in crate::document) fn end_table(&mut self, height: u32) {
         let n_breaks = self.n_breaks(height);
         if n_breaks > 0 {
             self.page = self.page.saturating_add(n_breaks);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// How a number is spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NumberFormat {
+pub(in crate::document) enum NumberFormat {
     /// 1, 2, 3
     Decimal,
     /// ①, ②, ③
@@ -47,7 +47,7 @@ pub(super) enum NumberFormat {
 
 impl NumberFormat {
     /// The format with this code in an HWP 5 file; codes that name no alphabet (user symbols) count in digits.
-    pub(super) fn from_code(code: u32) -> NumberFormat {
+    pub(in crate::document) fn from_code(code: u32) -> NumberFormat {
         match code {
             1 => NumberFormat::CircledDecimal,
             2 => NumberFormat::RomanUpper,
@@ -70,7 +70,7 @@ impl NumberFormat {
     }
 
     /// The format with this name in an HWPX file.
-    pub(super) fn from_name(name: &str) -> NumberFormat {
+    pub(in crate::document) fn from_name(name: &str) -> NumberFormat {
         match name {
             "CIRCLED_DIGIT" => NumberFormat::CircledDecimal,
             "ROMAN_CAPITAL" => NumberFormat::RomanUpper,
@@ -93,7 +93,7 @@ impl NumberFormat {
     }
 
     /// Spells `number` (from 1) in this format.
-    pub(super) fn spell(self, number: u32) -> String {
+    pub(in crate::document) fn spell(self, number: u32) -> String {
         let nth = |alphabet: &str| nth_letter(alphabet, number);
         let spelled = match self {
             NumberFormat::Decimal => None,
@@ -191,26 +191,26 @@ fn numeral(number: u32, digits: &str, ten: char) -> Option<String> {
 
 /// One level of a [`Numbering`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Level {
+pub(in crate::document) struct Level {
     /// The label with references to counters: `^1` is the counter of level 1, `^n` the whole path (`1.2.3`), `^N` the
     /// path with a closing point.
-    pub(super) text: String,
+    pub(in crate::document) text: String,
     /// How this level's counter is spelled.
-    pub(super) format: NumberFormat,
+    pub(in crate::document) format: NumberFormat,
     /// The first number, 1 as a rule.
-    pub(super) start: u32,
+    pub(in crate::document) start: u32,
 }
 
 /// A numbering of a document: what each level looks like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Numbering {
+pub(in crate::document) struct Numbering {
     /// From the highest level down; 7, or 10 in newer files.
-    pub(super) levels: Vec<Level>,
+    pub(in crate::document) levels: Vec<Level>,
 }
 
 /// Which list a paragraph counts in: outline paragraphs and numbered paragraphs count apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum List {
+pub(in crate::document) enum List {
     /// The outline of the section, by the numbering's number.
     Outline(u32),
     /// A numbered list, by the numbering's number.
@@ -219,14 +219,19 @@ pub(super) enum List {
 
 /// The counters of one document.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(in crate::document) struct Counters {
     /// The current number of each level, `None` before the level's first paragraph.
     numbers: HashMap<List, Vec<Option<u32>>>,
 }
 
 impl Counters {
     /// Counts one paragraph at `level` (from 0) of `list` and returns its label, empty where the level shows none.
-    pub(super) fn next_label(&mut self, list: List, numbering: &Numbering, level: usize) -> String {
+    pub(in crate::document) fn next_label(
+        &mut self,
+        list: List,
+        numbering: &Numbering,
+        level: usize,
+    ) -> String {
         let Some(shown) = numbering.levels.get(level) else {
             return String::new();
         };
