@@ -2,6 +2,21 @@
 //!
 //! `extract` quotes the sentences that answer; a LLaMA-family model in candle writes. Both stand behind [`Generate`].
 
+mod attention;
+mod chat_template;
+mod config;
+mod gguf;
+mod llama;
+mod local_model;
+mod lora;
+mod mapping;
+mod rope;
+mod sampling;
+mod tokenizer;
+mod weights;
+
+pub use local_model::{Completion, Finish, LocalModel};
+
 use anyhow::Result;
 
 use crate::prompt::Prompt;
