@@ -2,13 +2,26 @@
 //!
 //! `extract` quotes the sentences that answer; a LLaMA-family model in candle writes. Both stand behind [`Generate`].
 
+mod attention;
+mod chat_template;
+mod config;
 mod extract;
+mod gguf;
+mod llama;
+mod local_model;
+mod lora;
+mod mapping;
+mod rope;
+mod sampling;
+mod tokenizer;
+mod weights;
+
+pub use extract::Extract;
+pub use local_model::{Completion, Finish, LocalModel};
 
 use anyhow::Result;
 
 use crate::prompt::Prompt;
-
-pub use extract::Extract;
 
 /// How text is drawn from a model. The default is greedy and deterministic.
 #[derive(Debug, Clone, PartialEq)]

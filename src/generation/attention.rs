@@ -1,0 +1,118 @@
+//! Causal attention over a key-value cache, with grouped queries and an optional sliding window.
+//!
+//! [`LayerCache`] keeps keys and values as `[kv heads, capacity, head_dim]`, allocated once per request, so that one
+//! head's keys are one contiguous matrix and nothing is copied when a token is added. Queries of the heads that share
+//! keys are stacked into one matrix, so that no key is repeated either.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+/// Keys and values of one layer, f32.
+#[derive(Debug)]
+pub(crate) struct LayerCache {
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl LayerCache {
+    /// Room for `capacity` positions.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub(crate) fn new(
+        n_kv_heads: usize,
+        capacity: usize,
+        head_dim: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let shape = (n_kv_heads, capacity, head_dim);
+        Ok(LayerCache {
+            keys: Tensor::zeros(shape, DType::F32, device)?,
+            values: Tensor::zeros(shape, DType::F32, device)?,
+        })
+    }
+
+    /// The same positions in a cache of another capacity; those beyond `n_positions` are left behind.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub(crate) fn resized(&self, capacity: usize, n_positions: usize) -> Result<Self> {
+        let (n_kv_heads, _, head_dim) = self.keys.dims3()?;
+        let larger = LayerCache::new(n_kv_heads, capacity, head_dim, self.keys.device())?;
+        if n_positions > 0 {
+            let keys = self.keys.narrow(1, 0, n_positions)?.contiguous()?;
+            let values = self.values.narrow(1, 0, n_positions)?.contiguous()?;
+            larger.store(&keys, &values, 0)?;
+        }
+        Ok(larger)
+    }
+
+    /// Writes keys and values `[kv heads, tokens, head_dim]` (contiguous) of the tokens from `position` on.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub(crate) fn store(&self, keys: &Tensor, values: &Tensor, position: usize) -> Result<()> {
+        self.keys.slice_set(keys, 1, position)?;
+        self.values.slice_set(values, 1, position)?;
+        Ok(())
+    }
+
+    /// Queries `[heads, tokens, head_dim]` (contiguous) of the tokens from `position` on → what each attends to,
+    /// `[heads, tokens, head_dim]`. A query sees the latest `window` positions up to its own, or all of them.
+    ///
+    /// # Errors
+    /// When the shapes do not fit or the device has no room.
+    pub(crate) fn attend(
+        &self,
+        queries: &Tensor,
+        position: usize,
+        window: Option<usize>,
+    ) -> Result<Tensor> {
+        let (n_heads, n_tokens, head_dim) = queries.dims3()?;
+        let n_kv_heads = self.keys.dim(0)?;
+        let end = position + n_tokens;
+        let start = window.map_or(0, |window| (position + 1).saturating_sub(window));
+        let keys = self.keys.narrow(1, start, end - start)?;
+        let values = self.values.narrow(1, start, end - start)?;
+
+        let n_stacked = n_heads / n_kv_heads * n_tokens;
+        let queries = queries.reshape((n_kv_heads, n_stacked, head_dim))?;
+        #[expect(clippy::cast_precision_loss, reason = "a head is narrow")]
+        let scale = 1.0 / (head_dim as f64).sqrt();
+        let mut scores = (queries * scale)?.matmul(&keys.t()?)?;
+        if n_tokens > 1 {
+            let mask = mask(position, n_tokens, start, window, scores.device())?;
+            let by_token = scores.reshape((n_heads, n_tokens, end - start))?;
+            scores =
+                by_token
+                    .broadcast_add(&mask)?
+                    .reshape((n_kv_heads, n_stacked, end - start))?;
+        }
+        let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+        let attended = weights.matmul(&values.contiguous()?)?;
+        Ok(attended.reshape((n_heads, n_tokens, head_dim))?)
+    }
+}
+
+/// 0 where a token of `position..position + n_tokens` sees a key of `start..`, -∞ where it does not: `[tokens, keys]`.
+fn mask(
+    position: usize,
+    n_tokens: usize,
+    start: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Result<Tensor> {
+    let end = position + n_tokens;
+    let mut values = Vec::with_capacity(n_tokens * (end - start));
+    for query in position..end {
+        let first = window.map_or(0, |window| (query + 1).saturating_sub(window));
+        values.extend((start..end).map(|key| {
+            if (first..=query).contains(&key) {
+                0.0
+            } else {
+                f32::NEG_INFINITY
+            }
+        }));
+    }
+    Ok(Tensor::from_vec(values, (n_tokens, end - start), device)?)
+}

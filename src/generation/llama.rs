@@ -1,0 +1,273 @@
+//! Token ids → logits: the LLaMA network (Touvron et al. 2023, arXiv:2302.13971) and the relatives whose differences
+//! are settings: grouped queries, biases, query and key norms, sliding windows, stretched or interleaved rope.
+//!
+//! [`Llama`] holds the weights, [`KvCache`] what it has read so far. A prompt is read in chunks, so that memory does not
+//! grow with its square. Everything is computed in f32; quantised weights are multiplied as they stand in the file.
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+
+use super::attention::LayerCache;
+use super::config::{ModelConfig, RopePairing};
+use super::rope::RopeTable;
+use super::weights::{Embedding, Linear, Part, Weights};
+
+/// Tokens that are read at once. Larger chunks were no faster on two cores and need more memory.
+pub(crate) const CHUNK_TOKENS: usize = 256;
+
+/// The network and its weights.
+#[derive(Debug)]
+pub(crate) struct Llama {
+    config: ModelConfig,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    output: Linear,
+    rope: RopeTable,
+    device: Device,
+}
+
+/// What the network has read: keys and values of every layer, and the tokens they belong to.
+#[derive(Debug, Default)]
+pub(crate) struct KvCache {
+    layers: Vec<LayerCache>,
+    capacity: usize,
+    tokens: Vec<u32>,
+}
+
+impl KvCache {
+    /// The tokens that have been read.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Forgets all but the first `n_tokens`.
+    pub(crate) fn truncate(&mut self, n_tokens: usize) {
+        self.tokens.truncate(n_tokens);
+    }
+}
+
+/// Which positions' logits are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logits {
+    /// Of the last token only: `[1, n_vocab]`.
+    Last,
+    /// Of every token given: `[tokens, n_vocab]`.
+    All,
+}
+
+impl Llama {
+    /// Builds the network over its weights. Plain weights are read now, quantised ones when first used.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape than the configuration says, by name.
+    pub(crate) fn new(config: ModelConfig, weights: &Weights, device: &Device) -> Result<Self> {
+        let embedding = weights.embedding(config.hidden)?;
+        let layers = (0..config.n_layers)
+            .map(|layer| Layer::new(&config, weights, layer))
+            .collect::<Result<Vec<Layer>>>()?;
+        if let Some(adapter) = weights.adapter() {
+            adapter.check_all_used()?;
+        }
+        Ok(Llama {
+            norm: RmsNorm {
+                weight: weights.output_norm(config.hidden)?,
+                epsilon: to_f32(config.rms_norm_eps),
+            },
+            output: weights.output(&config, &embedding)?,
+            rope: RopeTable::new(&config.rope, weights.rope_factors()?.as_deref(), device)?,
+            embedding,
+            layers,
+            config,
+            device: device.clone(),
+        })
+    }
+
+    /// Positions the model holds.
+    pub(crate) fn context_length(&self) -> usize {
+        self.config.context_length
+    }
+
+    /// Size of the vocabulary, padding included.
+    pub(crate) fn n_vocab(&self) -> usize {
+        self.embedding.n_vocab
+    }
+
+    /// Makes room for `capacity` positions, keeping what was read.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub(crate) fn reserve(&mut self, cache: &mut KvCache, capacity: usize) -> Result<()> {
+        self.rope.extend_to(capacity)?;
+        if cache.capacity >= capacity {
+            return Ok(());
+        }
+        let (heads, width) = (self.config.n_kv_heads, self.config.head_dim);
+        if cache.layers.is_empty() {
+            cache.layers = (0..self.config.n_layers)
+                .map(|_| LayerCache::new(heads, capacity, width, &self.device))
+                .collect::<Result<_>>()?;
+        } else {
+            for layer in &mut cache.layers {
+                *layer = layer.resized(capacity, cache.tokens.len())?;
+            }
+        }
+        cache.capacity = capacity;
+        Ok(())
+    }
+
+    /// Reads tokens that follow those in the cache, at most [`CHUNK_TOKENS`] for bounded memory, and returns logits.
+    /// The cache must have been given room by [`Llama::reserve`].
+    ///
+    /// # Errors
+    /// When no token is given, the cache has no room, or a token is not in the vocabulary.
+    pub(crate) fn forward(
+        &self,
+        cache: &mut KvCache,
+        tokens: &[u32],
+        wanted: Logits,
+    ) -> Result<Tensor> {
+        let position = cache.tokens.len();
+        ensure!(!tokens.is_empty(), "no tokens to read");
+        ensure!(
+            position + tokens.len() <= cache.capacity,
+            "key-value cache: room for {} positions, asked for {}",
+            cache.capacity,
+            position + tokens.len()
+        );
+        let query_scale = self.rope.query_scale(position, tokens.len())?;
+        let mut x = self.embedding.look_up(tokens)?;
+        for (layer, layer_cache) in self.layers.iter().zip(&cache.layers) {
+            x = layer.forward(&x, position, &self.rope, query_scale.as_ref(), layer_cache)?;
+        }
+        cache.tokens.extend_from_slice(tokens);
+        if wanted == Logits::Last {
+            x = x.narrow(0, tokens.len() - 1, 1)?;
+        }
+        self.output.forward(&self.norm.forward(&x)?)
+    }
+}
+
+/// One transformer block.
+#[derive(Debug)]
+struct Layer {
+    attention_norm: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    query_norm: Option<RmsNorm>,
+    key_norm: Option<RmsNorm>,
+    attention_output: Linear,
+    feed_forward_norm: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    head_dim: usize,
+    window: Option<usize>,
+}
+
+impl Layer {
+    fn new(config: &ModelConfig, weights: &Weights, layer: usize) -> Result<Self> {
+        let (hidden, head_dim) = (config.hidden, config.head_dim);
+        let interleaved = (config.rope.pairing == RopePairing::Interleaved).then_some(head_dim);
+        let width = |n_heads: usize| {
+            n_heads
+                .checked_mul(head_dim)
+                .context("heads too many or too wide")
+        };
+        let (queries, keys) = (width(config.n_heads)?, width(config.n_kv_heads)?);
+        let norm = |part: Part, width: usize| -> Result<Option<RmsNorm>> {
+            Ok(weights.norm(layer, part, width)?.map(|weight| RmsNorm {
+                weight,
+                epsilon: to_f32(config.rms_norm_eps),
+            }))
+        };
+        let required = |part: Part| {
+            norm(part, hidden)?.with_context(|| format!("layer {layer}: {part:?}: missing"))
+        };
+        let feed_forward = weights.rows(layer, Part::Gate)?;
+        Ok(Layer {
+            attention_norm: required(Part::AttentionNorm)?,
+            query: weights.linear(layer, Part::Query, (queries, hidden), interleaved)?,
+            key: weights.linear(layer, Part::Key, (keys, hidden), interleaved)?,
+            value: weights.linear(layer, Part::Value, (keys, hidden), None)?,
+            query_norm: norm(Part::QueryNorm, head_dim)?,
+            key_norm: norm(Part::KeyNorm, head_dim)?,
+            attention_output: weights.linear(
+                layer,
+                Part::AttentionOutput,
+                (hidden, queries),
+                None,
+            )?,
+            feed_forward_norm: required(Part::FeedForwardNorm)?,
+            gate: weights.linear(layer, Part::Gate, (feed_forward, hidden), None)?,
+            up: weights.linear(layer, Part::Up, (feed_forward, hidden), None)?,
+            down: weights.linear(layer, Part::Down, (hidden, feed_forward), None)?,
+            head_dim,
+            window: config.windows.get(layer).copied().flatten(),
+        })
+    }
+
+    /// `[tokens, hidden]` → `[tokens, hidden]`.
+    fn forward(
+        &self,
+        x: &Tensor,
+        position: usize,
+        rope: &RopeTable,
+        query_scale: Option<&Tensor>,
+        cache: &LayerCache,
+    ) -> Result<Tensor> {
+        let normed = self.attention_norm.forward(x)?;
+        let mut queries = self.heads(&self.query.forward(&normed)?, self.query_norm.as_ref())?;
+        let keys = self.heads(&self.key.forward(&normed)?, self.key_norm.as_ref())?;
+        let values = self.heads(&self.value.forward(&normed)?, None)?;
+        queries = rope.turn(&queries, position)?;
+        if let Some(scale) = query_scale {
+            queries = queries.broadcast_mul(scale)?;
+        }
+        cache.store(&rope.turn(&keys, position)?, &values, position)?;
+        let attended = cache.attend(&queries, position, self.window)?;
+        let attended = attended.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
+        let x = (x + self.attention_output.forward(&attended)?)?;
+
+        let normed = self.feed_forward_norm.forward(&x)?;
+        let gated = (self.gate.forward(&normed)?.silu()? * self.up.forward(&normed)?)?;
+        Ok((x + self.down.forward(&gated)?)?)
+    }
+
+    /// `[tokens, heads · head_dim]` → `[heads, tokens, head_dim]`, contiguous, each head normed if it has a norm.
+    fn heads(&self, projected: &Tensor, norm: Option<&RmsNorm>) -> Result<Tensor> {
+        let (n_tokens, width) = projected.dims2()?;
+        let n_heads = width / self.head_dim;
+        let mut heads = projected.reshape((n_tokens, n_heads, self.head_dim))?;
+        if let Some(norm) = norm {
+            heads = norm.forward(&heads)?;
+        }
+        Ok(heads.transpose(0, 1)?.contiguous()?)
+    }
+}
+
+/// Root-mean-square norm over the last dimension.
+#[derive(Debug)]
+struct RmsNorm {
+    weight: Tensor,
+    epsilon: f32,
+}
+
+impl RmsNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(candle_nn::ops::rms_norm(
+            &x.contiguous()?,
+            &self.weight,
+            self.epsilon,
+        )?)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the network computes in f32"
+)]
+fn to_f32(number: f64) -> f32 {
+    number as f32
+}

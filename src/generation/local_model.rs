@@ -1,0 +1,504 @@
+//! A model on this machine, as a generator: a `.gguf` file, or a folder with `config.json`, safetensors and
+//! `tokenizer.json`.
+//!
+//! [`LocalModel`] joins network, tokenizer, chat template and sampling. It answers a [`Prompt`] through [`Generate`],
+//! and completes plain text for whoever wants to try a model. What it has read stays in its key-value cache: a prompt
+//! that begins like the one before, as the questions of a batch do, is read from where they differ. A prompt is never
+//! cut: one that is longer than the model holds is an error that says both numbers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use candle_core::Device;
+use serde_json::Value;
+
+use super::chat_template::ChatTemplate;
+use super::config::ModelConfig;
+use super::gguf::Gguf;
+use super::llama::{CHUNK_TOKENS, KvCache, Llama, Logits};
+use super::lora::Adapter;
+use super::sampling::Sampler;
+use super::tokenizer::{TextStream, Tokenizer};
+use super::weights::Weights;
+use super::{Generate, GenerationOptions};
+use crate::prompt::Prompt;
+
+/// Most tokens of passages in a prompt, however long the context: a 7 B model reads some 12 tokens a second on two
+/// cores, so that a longer prompt keeps a user waiting for minutes.
+const MAX_PASSAGE_TOKENS: usize = 2_048;
+/// Tokens kept free for the answer.
+const ANSWER_TOKENS: usize = 512;
+/// Tokens kept free for the rules, the question and the chat format.
+const RULES_AND_QUESTION_TOKENS: usize = 512;
+/// A noncharacter of Unicode, which no text holds: it breaks up what looks like a control token in a document.
+const BREAK: char = '\u{FDD0}';
+
+/// A generator that runs on this machine.
+pub struct LocalModel {
+    name: String,
+    network: Llama,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    cache: KvCache,
+}
+
+/// What came of a prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// The text that was generated, without the prompt.
+    pub text: String,
+    /// Why it ends.
+    pub finish: Finish,
+    /// Tokens of the prompt.
+    pub n_prompt_tokens: usize,
+    /// How many of them were known from the prompt before, and so not read again.
+    pub n_reused_tokens: usize,
+    /// Reading the prompt, up to the first logits.
+    pub prefill: Duration,
+    /// Tokens that were generated.
+    pub n_generated_tokens: usize,
+    /// Generating them.
+    pub decode: Duration,
+}
+
+/// Why a text ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The model ended its turn.
+    EndOfTurn,
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// The caller stopped it.
+    Stopped,
+}
+
+/// The parts of a checkpoint, whichever way its files hold them.
+struct Checkpoint {
+    config: ModelConfig,
+    weights: Weights,
+    tokenizer: Tokenizer,
+    template: Option<String>,
+}
+
+impl LocalModel {
+    /// Opens a model. `name` is what the user called it; `adapter` is the folder of a PEFT LoRA adapter to apply.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or the model is of a kind that is not supported, by name.
+    pub fn open(
+        path: &Path,
+        name: &str,
+        adapter: Option<&Path>,
+        device: &Device,
+    ) -> Result<LocalModel> {
+        let open = || -> Result<LocalModel> {
+            let mut checkpoint = if path.is_dir() {
+                open_folder(path, device)?
+            } else {
+                open_gguf(path, device)?
+            };
+            if let Some(folder) = adapter {
+                checkpoint.weights = checkpoint.weights.with_adapter(Adapter::open(folder)?);
+            }
+            let network = Llama::new(checkpoint.config, &checkpoint.weights, device)?;
+            let tokenizer = checkpoint.tokenizer;
+            let template = checkpoint
+                .template
+                .map(|source| {
+                    ChatTemplate::new(&source, tokenizer.bos_text(), tokenizer.eos_text())
+                })
+                .transpose()?;
+            Ok(LocalModel {
+                name: name.to_owned(),
+                network,
+                tokenizer,
+                template,
+                cache: KvCache::default(),
+            })
+        };
+        open().with_context(|| name.to_owned())
+    }
+
+    /// Continues a text, without a chat format. `on_text` gets the pieces as with [`Generate::generate`].
+    ///
+    /// # Errors
+    /// When the text is longer than the model holds, or the model fails.
+    pub fn complete(
+        &mut self,
+        text: &str,
+        options: &GenerationOptions,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Completion> {
+        let tokens = self.tokenizer.encode_text(text)?;
+        self.run(&tokens, options, on_text)
+    }
+
+    /// Answers a user's turn in the model's chat format. An empty `system` is no system turn.
+    ///
+    /// # Errors
+    /// When the checkpoint has no chat template, the prompt is longer than the model holds, or the model fails.
+    pub fn chat(
+        &mut self,
+        system: &str,
+        user: &str,
+        options: &GenerationOptions,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Completion> {
+        let tokens = self.encode_chat(system, user)?;
+        self.run(&tokens, options, on_text)
+    }
+
+    /// Positions the model holds, prompt and answer together.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.network.context_length()
+    }
+
+    /// The tokens of a turn. What looks like a control token in the rules or the question is text: a document that
+    /// says `<|eot_id|>` must not end the turn.
+    fn encode_chat(&mut self, system: &str, user: &str) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().with_context(|| {
+            format!(
+                "{}: no chat template in the checkpoint\n\nhint: take an instruct model, or put its chat_template.jinja \
+                 beside the file",
+                self.name
+            )
+        })?;
+        let controls = self.tokenizer.control_texts();
+        let is_marked = |text: &str| {
+            controls
+                .iter()
+                .any(|control| text.contains(control.as_str()))
+        };
+        if !is_marked(system) && !is_marked(user) {
+            let rendered = template.render(system, user)?;
+            return self.tokenizer.encode_rendered(&rendered);
+        }
+        let rendered = template.render(&break_up(system, &controls), &break_up(user, &controls))?;
+        let mut tokens = Vec::new();
+        for piece in split_at_controls(&rendered, &controls) {
+            match piece {
+                Piece::Control(text) => tokens.extend(self.tokenizer.id(text)),
+                Piece::Text(text) => {
+                    let text = text.replace(BREAK, "");
+                    tokens.extend(self.tokenizer.encode_plain(&text)?);
+                }
+            }
+        }
+        Ok(tokens)
+    }
+
+    fn run(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerationOptions,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Completion> {
+        let context_length = self.network.context_length();
+        ensure!(!prompt.is_empty(), "the prompt is empty");
+        if prompt.len() >= context_length {
+            bail!(
+                "prompt is {} tokens, the model holds {}",
+                thousands(prompt.len()),
+                thousands(context_length)
+            );
+        }
+        let mut sampler = Sampler::new(options)?;
+        let max_tokens = options.max_tokens.min(context_length - prompt.len());
+        let capacity = prompt.len() + max_tokens;
+        // The last token is read again even if known: its logits are needed.
+        let n_reused = common_prefix(self.cache.tokens(), prompt).min(prompt.len() - 1);
+        self.cache.truncate(n_reused);
+        self.network
+            .reserve(&mut self.cache, capacity.next_multiple_of(CHUNK_TOKENS))?;
+
+        let mut completion = Completion {
+            text: String::new(),
+            finish: Finish::Stopped,
+            n_prompt_tokens: prompt.len(),
+            n_reused_tokens: n_reused,
+            prefill: Duration::ZERO,
+            n_generated_tokens: 0,
+            decode: Duration::ZERO,
+        };
+        let start = Instant::now();
+        let logits = self.prefill(prompt.get(n_reused..).unwrap_or(&[]), on_text)?;
+        completion.prefill = start.elapsed();
+        if let Some(logits) = logits {
+            let start = Instant::now();
+            self.decode(
+                prompt,
+                logits,
+                max_tokens,
+                &mut sampler,
+                on_text,
+                &mut completion,
+            )?;
+            completion.decode = start.elapsed();
+        }
+        if completion.finish == Finish::MaxTokens && max_tokens < options.max_tokens {
+            completion.finish = Finish::ContextFull;
+        }
+        Ok(completion)
+    }
+
+    /// Reads tokens in chunks and returns the logits after the last, or `None` when the caller stopped it: `on_text` is
+    /// asked with an empty text between chunks.
+    fn prefill(
+        &mut self,
+        tokens: &[u32],
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        let mut logits = None;
+        for chunk in tokens.chunks(CHUNK_TOKENS) {
+            if !on_text("") {
+                return Ok(None);
+            }
+            logits = Some(self.network.forward(&mut self.cache, chunk, Logits::Last)?);
+        }
+        let logits = logits.context("nothing to read")?;
+        Ok(Some(logits.flatten_all()?.to_vec1()?))
+    }
+
+    fn decode(
+        &mut self,
+        prompt: &[u32],
+        mut logits: Vec<f32>,
+        max_tokens: usize,
+        sampler: &mut Sampler,
+        on_text: &mut dyn FnMut(&str) -> bool,
+        completion: &mut Completion,
+    ) -> Result<()> {
+        let mut text = prompt.to_vec();
+        let mut stream = TextStream::after(prompt);
+        completion.finish = Finish::MaxTokens;
+        while completion.n_generated_tokens < max_tokens {
+            let token = sampler.next(&logits, &text)?;
+            if self.tokenizer.is_end(token) {
+                completion.finish = Finish::EndOfTurn;
+                break;
+            }
+            text.push(token);
+            completion.n_generated_tokens += 1;
+            let piece = stream.push(&self.tokenizer, token)?;
+            completion.text.push_str(&piece);
+            if !piece.is_empty() && !on_text(&piece) {
+                completion.finish = Finish::Stopped;
+                return Ok(());
+            }
+            if completion.n_generated_tokens < max_tokens {
+                let next = self
+                    .network
+                    .forward(&mut self.cache, &[token], Logits::Last)?;
+                logits = next.flatten_all()?.to_vec1()?;
+            }
+        }
+        let rest = stream.finish(&self.tokenizer)?;
+        completion.text.push_str(&rest);
+        if !rest.is_empty() && !on_text(&rest) {
+            completion.finish = Finish::Stopped;
+        }
+        Ok(())
+    }
+}
+
+impl Generate for LocalModel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn passage_budget(&self) -> Option<usize> {
+        let context_length = self.network.context_length();
+        let rest = context_length.saturating_sub(ANSWER_TOKENS + RULES_AND_QUESTION_TOKENS);
+        // A very short context is shared out instead: something must be left for the passages.
+        Some(rest.max(context_length / 4).min(MAX_PASSAGE_TOKENS))
+    }
+
+    fn count_tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.tokenizer.encode_rendered(text)?.len())
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &Prompt,
+        options: &GenerationOptions,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<String> {
+        let tokens = self.encode_chat(&prompt.system, &prompt.user)?;
+        let n_passages = prompt.passages.len();
+        if tokens.len() >= self.network.context_length() && n_passages > 1 {
+            bail!(
+                "prompt is {} tokens, the model holds {}\n\nhint: --top-k {}",
+                thousands(tokens.len()),
+                thousands(self.network.context_length()),
+                n_passages / 2
+            );
+        }
+        Ok(self.run(&tokens, options, on_text)?.text)
+    }
+}
+
+fn open_gguf(path: &Path, device: &Device) -> Result<Checkpoint> {
+    let gguf = Arc::new(Gguf::open(path)?);
+    let read = || -> Result<Checkpoint> {
+        let config = ModelConfig::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf).or_else(|error| {
+            let beside = path.with_file_name("tokenizer.json");
+            if !beside.exists() {
+                return Err(error);
+            }
+            Tokenizer::from_json(&beside, None, &[])
+        })?;
+        let template = match gguf.string("tokenizer.chat_template")? {
+            Some(template) => Some(template.to_owned()),
+            None => read_if_present(&path.with_file_name("chat_template.jinja"))?,
+        };
+        Ok(Checkpoint {
+            config,
+            weights: Weights::from_gguf(Arc::clone(&gguf), device),
+            tokenizer,
+            template,
+        })
+    };
+    read().with_context(|| path.display().to_string())
+}
+
+fn open_folder(folder: &Path, device: &Device) -> Result<Checkpoint> {
+    let config_path = folder.join("config.json");
+    ensure!(
+        config_path.exists(),
+        "{}: no config.json, expected a .gguf file, or a folder with config.json, model.safetensors and tokenizer.json",
+        folder.display()
+    );
+    let config = read_json(&config_path)?;
+    let generation = read_json_if_present(&folder.join("generation_config.json"))?;
+    let tokenizer_config = read_json_if_present(&folder.join("tokenizer_config.json"))?;
+    let path = folder.join("tokenizer.json");
+    let mut ends = ids_of(generation.as_ref(), "eos_token_id");
+    ends.extend(ids_of(Some(&config), "eos_token_id"));
+    let bos = ids_of(Some(&config), "bos_token_id").first().copied();
+    let mut tokenizer = Tokenizer::from_json(&path, bos, &ends)?;
+    tokenizer.name_tokens(
+        token_text(tokenizer_config.as_ref(), "bos_token"),
+        token_text(tokenizer_config.as_ref(), "eos_token"),
+    );
+    Ok(Checkpoint {
+        config: ModelConfig::from_json(&config)
+            .with_context(|| config_path.display().to_string())?,
+        weights: Weights::from_folder(folder, device)?,
+        tokenizer,
+        template: folder_template(folder, tokenizer_config.as_ref())?,
+    })
+}
+
+/// `chat_template.jinja`, or the template within `tokenizer_config.json`, as one text or as a list of named ones.
+fn folder_template(folder: &Path, tokenizer_config: Option<&Value>) -> Result<Option<String>> {
+    if let Some(template) = read_if_present(&folder.join("chat_template.jinja"))? {
+        return Ok(Some(template));
+    }
+    let named = tokenizer_config.and_then(|config| config.get("chat_template"));
+    let chosen = match named {
+        Some(Value::Array(templates)) => templates
+            .iter()
+            .find(|template| template.get("name").and_then(Value::as_str) == Some("default"))
+            .and_then(|template| template.get("template")),
+        other => other,
+    };
+    Ok(chosen.and_then(Value::as_str).map(str::to_owned))
+}
+
+fn read_if_present(path: &PathBuf) -> Result<Option<String>> {
+    path.exists()
+        .then(|| crate::fs::read_to_string(path))
+        .transpose()
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let text = crate::fs::read_to_string(path)?;
+    serde_json::from_str(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+fn read_json_if_present(path: &Path) -> Result<Option<Value>> {
+    path.exists().then(|| read_json(path)).transpose()
+}
+
+/// A token id, or a list of them, under a key; what is neither counts as none.
+fn ids_of(config: Option<&Value>, key: &str) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match config.and_then(|config| config.get(key)) {
+        Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
+        Some(value) => id(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// A token's text in `tokenizer_config.json`: plain, or within an object.
+fn token_text<'a>(config: Option<&'a Value>, key: &str) -> Option<&'a str> {
+    let token = config?.get(key)?;
+    token.as_str().or_else(|| token.get("content")?.as_str())
+}
+
+enum Piece<'a> {
+    Control(&'a str),
+    Text(&'a str),
+}
+
+/// Puts [`BREAK`] after the first character of whatever would be a control token.
+fn break_up(text: &str, controls: &[String]) -> String {
+    let mut text = text.replace(BREAK, "");
+    for control in controls {
+        let mut characters = control.chars();
+        if let Some(first) = characters.next() {
+            let broken = format!("{first}{BREAK}{}", characters.as_str());
+            text = text.replace(control, &broken);
+        }
+    }
+    text
+}
+
+/// Cuts a text at its control tokens; where two begin at the same place, the longer one (which comes first) is meant.
+fn split_at_controls<'a>(text: &'a str, controls: &[String]) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    loop {
+        let next = controls
+            .iter()
+            .filter_map(|control| Some((rest.find(control.as_str())?, control.len())))
+            .min_by_key(|(start, n_bytes)| (*start, std::cmp::Reverse(*n_bytes)));
+        let Some((start, n_bytes)) = next else {
+            break;
+        };
+        let (before, from_control) = rest.split_at(start);
+        let (control, after) = from_control.split_at(n_bytes);
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before));
+        }
+        pieces.push(Piece::Control(control));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    pieces
+}
+
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// 5120 → `5,120`.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
