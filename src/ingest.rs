@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::chunk::{self, Chunk};
-use crate::document::{self, Budget, Format};
+use crate::document::{self, Budget};
 use crate::embedding::Embed;
 use crate::folder::{self, FoundFile};
 use crate::index::{FileRecord, FileState, NewChunk, Writer};
@@ -94,20 +94,14 @@ pub fn run(
     let plan = plan(paths, writer, &mut summary)?;
     report(Progress::Files(plan.to_read.len()));
 
-    let pool = rayon::ThreadPoolBuilder::new()
-        .stack_size(64 << 20)
-        .build()
-        .context("worker threads")?;
     let mut gone = plan.gone;
     let mut windows = windows(&plan.to_read).into_iter();
-    let mut next = windows
-        .next()
-        .map(|window| pool.install(|| read_window(window)));
+    let mut next = windows.next().map(|window| read_window(window));
     while let Some(files) = next.take() {
         std::thread::scope(|scope| {
             let ahead = windows
                 .next()
-                .map(|window| scope.spawn(|| pool.install(|| read_window(window))));
+                .map(|window| scope.spawn(|| read_window(window)));
             store(files, writer, embedder, &mut gone, &mut summary, report)?;
             next = ahead
                 .map(|thread| {
@@ -282,7 +276,7 @@ fn read_file(file: &FoundFile, known: Option<&FileRecord>) -> Result<Outcome> {
     if known.is_some_and(|known| known.pipeline == PIPELINE && known.content_hash == content_hash) {
         return Ok(Outcome::Same { content_hash });
     }
-    if Format::detect(&bytes, name).is_none() {
+    if !document::is_candidate(&bytes, name) {
         return Ok(Outcome::Skipped);
     }
     Ok(match document::parse(&bytes, name, &Budget::standard()) {
@@ -314,14 +308,15 @@ fn read_file(file: &FoundFile, known: Option<&FileRecord>) -> Result<Outcome> {
     })
 }
 
-/// Looks at the head only, so that a folder of films is not read for nothing. ZIP containers need their whole.
+/// Looks at the head only, so that a folder of films is not read for nothing. Containers need their whole.
 fn may_be_document(path: &Path, name: &str) -> Result<bool> {
     let mut head = Vec::new();
     crate::fs::open(path)?
         .take(1 << 16)
         .read_to_end(&mut head)
         .with_context(|| path.display().to_string())?;
-    Ok(head.starts_with(b"PK") || Format::detect(&head, name).is_some())
+    let is_container = head.starts_with(b"PK") || head.starts_with(b"\xd0\xcf\x11\xe0");
+    Ok(is_container || document::is_candidate(&head, name))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -48,6 +48,21 @@ const OTHER_TYPES: [(&[u8], &str); 18] = [
     (b"%!PS", "a PostScript file: convert it to PDF"),
 ];
 
+/// Endings of documents, whether ragq reads their format or only says what to save them as.
+const DOCUMENT_EXTENSIONS: [&str; 26] = [
+    "asc", "csv", "doc", "docm", "docx", "htm", "html", "hwp", "hwpx", "log", "markdown", "md",
+    "odp", "ods", "odt", "pdf", "ppt", "pptx", "rtf", "text", "tsv", "txt", "xls", "xlsb", "xlsm",
+    "xlsx",
+];
+
+/// Whether a file is called as documents are.
+pub(super) fn is_document_name(file_name: &str) -> bool {
+    let extension = file_name
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_lowercase());
+    extension.is_some_and(|extension| DOCUMENT_EXTENSIONS.contains(&extension.as_str()))
+}
+
 /// Finds what a file is.
 pub(super) fn identify(bytes: &[u8], file_name: &str) -> Identity {
     let extension = file_name

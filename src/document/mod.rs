@@ -209,6 +209,17 @@ fn clean(text: &str) -> String {
     text.trim().to_owned()
 }
 
+/// Whether ragq reads a file, or a person would expect it to: a document it must refuse (encrypted, damaged, an old
+/// format) is one, a picture is not.
+#[must_use]
+pub fn is_candidate(bytes: &[u8], file_name: &str) -> bool {
+    match format::identify(bytes, file_name) {
+        Identity::Readable(_) => true,
+        Identity::Known(_) => format::is_document_name(file_name),
+        Identity::Unknown => false,
+    }
+}
+
 impl Format {
     /// Finds the format by content, with the file's extension where content cannot tell; `None` for anything else.
     #[must_use]

@@ -1,0 +1,1 @@
+//! `ragq models`.
