@@ -41,6 +41,8 @@ pub(super) struct Line {
     pub(super) bold: bool,
     /// Whether the file marks it as a header, footer or page number.
     pub(super) furniture: bool,
+    /// Whether a space is painted before its first word.
+    pub(super) starts_with_space: bool,
     /// Whether a space is painted after its last word.
     pub(super) ends_with_space: bool,
     /// Width of its first word in points.
@@ -186,6 +188,7 @@ impl OpenLine {
             size,
             bold: inked.clone().all(|run| run.bold),
             furniture: inked.all(|run| run.furniture),
+            starts_with_space: self.runs.first()?.text.starts_with(char::is_whitespace),
             ends_with_space: after_space,
             first_word_width: (first.end - first.start) * units(first_word)
                 / units(&first.text).max(0.5),

@@ -124,6 +124,7 @@ struct Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Spot {
     character: char,
+    cell: i32,
     column: i32,
     row: i32,
 }
@@ -203,12 +204,15 @@ impl Page {
             reason = "places saturate far outside any page"
         )]
         let place = |position: f32| (position / cell).floor() as i32;
+        // Grids of different sizes must not be mixed up.
+        let grid = place(cell * cell * 64.0);
         let (left, right) = (place(start - reach), place(start + reach));
         let (above, below) = (place(pen.baseline - reach), place(pen.baseline + reach));
         let mut corners = [(left, above), (left, below), (right, above), (right, below)]
             .into_iter()
             .map(|(column, row)| Spot {
                 character,
+                cell: grid,
                 column,
                 row,
             });
@@ -219,6 +223,7 @@ impl Page {
         }
         let spot = Spot {
             character,
+            cell: grid,
             column: place(start),
             row: place(pen.baseline),
         };
