@@ -32,15 +32,24 @@ const MAX_EDGE_LINES: usize = 400;
 pub(super) enum Item {
     /// A line of running text.
     Line(Line),
+    /// The text of an annotation that has no place in a line.
+    Note(String),
     /// A row of a table.
     Row {
-        /// The texts of its cells, from left to right; empty where the table is.
-        cells: Vec<String>,
+        /// Its cells, from left to right.
+        cells: Vec<TableCell>,
         /// Which table of the page.
         table: usize,
         /// Whether it is the table's first row and looks like its head.
         header: bool,
     },
+}
+
+/// The lines of a table's cell; none if it is empty.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct TableCell {
+    /// From top to bottom.
+    pub(super) lines: Vec<Line>,
 }
 
 /// The text of one page.
@@ -80,7 +89,7 @@ pub(super) fn document(pages: &[PageText]) -> Document {
 fn lines_of(page: &PageText) -> impl Iterator<Item = &Line> {
     page.items.iter().filter_map(|item| match item {
         Item::Line(line) => Some(line),
-        Item::Row { .. } => None,
+        Item::Note(_) | Item::Row { .. } => None,
     })
 }
 
@@ -125,6 +134,12 @@ impl Writer {
                     let edge = edges.next().unwrap_or(line.end);
                     self.line(line, edge, page.number);
                 }
+                Item::Note(text) => {
+                    self.close();
+                    for paragraph in text.split(['\r', '\n']) {
+                        self.block(BlockKind::Paragraph, paragraph, page.number);
+                    }
+                }
                 Item::Row {
                     cells,
                     table,
@@ -138,7 +153,8 @@ impl Writer {
                         table: self.n_tables - 1,
                         header: *header,
                     };
-                    self.block(kind, &cells.join(" | "), page.number);
+                    let texts: Vec<String> = cells.iter().map(|cell| self.cell_text(cell)).collect();
+                    self.block(kind, &texts.join(" | "), page.number);
                 }
             }
         }
@@ -186,6 +202,27 @@ impl Writer {
             self.last_hangul_label = Some(label);
         }
         is_next
+    }
+
+    /// The text of a cell: wrapped lines joined, others side by side.
+    fn cell_text(&self, cell: &TableCell) -> String {
+        let edge = cell.lines.iter().map(|line| line.end).fold(0.0, f32::max);
+        let mut lines = cell.lines.iter();
+        let Some(mut last) = lines.next() else {
+            return String::new();
+        };
+        let mut text = last.text.clone();
+        for line in lines {
+            let room = edge - last.end;
+            if room < line.first_word_width + 0.6 * line.size && !starts_unit(&line.text) {
+                self.spacing.join(&mut text, last, line);
+            } else {
+                text.push(' ');
+                text.push_str(&line.text);
+            }
+            last = line;
+        }
+        text
     }
 
     fn close(&mut self) {
