@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
 use lopdf::{Dictionary, Document, LoadOptions, Object, ObjectId};
+use unicode_normalization::UnicodeNormalization;
 
 use super::objects;
 use crate::document::{Budget, Warning};
@@ -60,7 +61,7 @@ pub(super) fn open(bytes: &[u8], budget: &Budget) -> Result<File> {
             pages = salvaged_pages(&salvaged);
             pages.truncate(budget.max_pages);
             if pages.is_empty() {
-                broken.context("damaged file")?;
+                broken.context("damaged file: no page of it is left")?;
                 bail!("no pages in this file");
             }
             warnings.push(Warning(format!(
@@ -196,6 +197,28 @@ fn salvaged_pages(document: &Document) -> Vec<ObjectId> {
     pages
 }
 
+/// The title that the file gives itself, if a person could have meant it: no file name, no placeholder.
+pub(super) fn title(document: &Document) -> Option<String> {
+    let info = objects::dictionary(document, &document.trailer, b"Info")?;
+    let title = objects::value(document, info, b"Title")?.as_str().ok()?;
+    let title = objects::text_string(title);
+    let title = title.trim().trim_matches('\0');
+    let lower = title.to_lowercase();
+    let is_file_name = [".doc", ".docx", ".hwp", ".hwpx", ".xls", ".xlsx", ".ppt", ".pptx", ".pdf", ".indd", ".qxd", ".tex", ".dvi"]
+        .iter()
+        .any(|extension| lower.ends_with(extension));
+    let is_placeholder = ["microsoft", "powerpoint", "untitled", "제목 없음", "document", "문서", "무제", "슬라이드", "(anonymous)"]
+        .iter()
+        .any(|word| lower.starts_with(word));
+    let n_chars = title.chars().count();
+    let is_title = (2..=100).contains(&n_chars)
+        && !is_file_name
+        && !is_placeholder
+        && title.chars().any(char::is_alphabetic)
+        && !title.chars().any(|c| c.is_control() || c == '\u{FFFD}');
+    is_title.then(|| title.nfc().collect())
+}
+
 /// A value that a page has itself or inherits from the nodes above it.
 pub(super) fn inherited<'a>(
     document: &'a Document,
@@ -253,6 +276,21 @@ mod tests {
             assert_eq!(format!("{error:#}"), expected);
         };
         check(b"%PDF-1.4\nnothing", "damaged file: no PDF objects in it");
+    }
+
+    #[test]
+    fn only_titles_that_were_meant_are_titles() {
+        let check = |title: &str, expected: Option<&str>| {
+            let mut document = Document::new();
+            let info = lopdf::dictionary! { "Title" => Object::string_literal(title) };
+            document.trailer.set("Info", info);
+            assert_eq!(super::title(&document).as_deref(), expected, "{title}");
+        };
+        check("휴직 및 복직 관리기준", Some("휴직 및 복직 관리기준"));
+        check("Microsoft Word - rule.doc", None);
+        check("인사규정.hwp", None);
+        check("제목 없음", None);
+        check("", None);
     }
 
     #[test]

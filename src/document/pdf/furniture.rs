@@ -46,7 +46,7 @@ pub(super) fn remove(pages: &mut [PageText]) {
                     && (marked || is_page_number(&line.text, number, n_pages) || repeated());
                 !is_furniture
             }
-            Item::Row { .. } => true,
+            Item::Note(_) | Item::Row { .. } => true,
         });
     }
 }
@@ -54,7 +54,7 @@ pub(super) fn remove(pages: &mut [PageText]) {
 fn margin_lines(page: &PageText) -> impl Iterator<Item = &Line> {
     page.items.iter().filter_map(|item| match item {
         Item::Line(line) if in_margin(line, page.height) => Some(line),
-        Item::Line(_) | Item::Row { .. } => None,
+        Item::Line(_) | Item::Note(_) | Item::Row { .. } => None,
     })
 }
 
@@ -141,7 +141,7 @@ mod tests {
     fn margin_and_body(page: &PageText) -> Vec<&str> {
         let texts = page.items.iter().filter_map(|item| match item {
             Item::Line(line) => Some(line.text.as_str()),
-            Item::Row { .. } => None,
+            Item::Note(_) | Item::Row { .. } => None,
         });
         texts.collect()
     }

@@ -111,6 +111,11 @@ impl Frame {
     pub(super) fn project(self, (x, y): (f32, f32)) -> (f32, f32) {
         (x * self.x + y * self.y, y * self.x - x * self.y)
     }
+
+    /// The point at `(u, v)`.
+    pub(super) fn unproject(self, (u, v): (f32, f32)) -> (f32, f32) {
+        (u * self.x - v * self.y, u * self.y + v * self.x)
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +149,7 @@ mod tests {
             let frame = Frame::along(vector.0, vector.1).unwrap();
             assert_eq!(frame.degrees, degrees);
             assert_eq!(frame.project(point), expected);
+            assert_eq!(frame.unproject(expected), point);
         };
         check((3.0, 0.0), 0, (4.0, 5.0), (4.0, 5.0));
         // Vertical writing: down the page, the next column to the left.

@@ -41,6 +41,8 @@ pub(super) struct Line {
     pub(super) bold: bool,
     /// Whether the file marks it as a header, footer or page number.
     pub(super) furniture: bool,
+    /// Whether a space is painted before its first word.
+    pub(super) starts_with_space: bool,
     /// Whether a space is painted after its last word.
     pub(super) ends_with_space: bool,
     /// Width of its first word in points.
@@ -55,6 +57,25 @@ pub(super) struct Cell {
     pub(super) start: f32,
     /// End along the baseline, in points.
     pub(super) end: f32,
+}
+
+impl Line {
+    /// The line with only these of its pieces; `None` without any.
+    pub(super) fn part(&self, cells: Vec<Cell>) -> Option<Line> {
+        let (first, last) = (cells.first()?, cells.last()?);
+        let is_start = self.cells.first() == Some(first);
+        let is_end = self.cells.last() == Some(last);
+        Some(Line {
+            start: first.start,
+            end: last.end,
+            first_word_width: first_word_width(first),
+            starts_with_space: is_start && self.starts_with_space,
+            ends_with_space: is_end && self.ends_with_space,
+            text: join_cells(&cells),
+            cells,
+            ..*self
+        })
+    }
 }
 
 /// Gathers runs, in the order given, into lines. `paints_spaces`: word spaces are painted, so that narrow gaps are not
@@ -177,7 +198,6 @@ impl OpenLine {
             .map(|run| run.size)
             .max_by_key(|&size| by_size(size))?;
         let mut inked = self.runs.iter().filter(|run| !run.text.trim().is_empty());
-        let first_word = first.text.split(' ').next().unwrap_or_default();
         Some(Line {
             degrees: self.runs.first()?.frame.degrees,
             start: first.start,
@@ -186,9 +206,9 @@ impl OpenLine {
             size,
             bold: inked.clone().all(|run| run.bold),
             furniture: inked.all(|run| run.furniture),
+            starts_with_space: self.runs.first()?.text.starts_with(char::is_whitespace),
             ends_with_space: after_space,
-            first_word_width: (first.end - first.start) * units(first_word)
-                / units(&first.text).max(0.5),
+            first_word_width: first_word_width(first),
             text,
             cells,
         })
@@ -204,6 +224,12 @@ fn changes_script(before: &str, after: &str) -> bool {
         }
         (Some(_) | None, _) => false,
     }
+}
+
+/// Width of the first word of a piece, in points.
+fn first_word_width(cell: &Cell) -> f32 {
+    let word = cell.text.split(' ').next().unwrap_or_default();
+    (cell.end - cell.start) * units(word) / units(&cell.text).max(0.5)
 }
 
 /// The cells of a line as running text.

@@ -1,12 +1,14 @@
 //! PDF bytes → paragraphs, headings and table rows, page by page.
 //!
 //! The way of a page: its operators are run ([`content`]) with its fonts ([`font`]) and leave runs of glyphs and rules
-//! ([`painting`]); runs become lines ([`lines`]) and table rows, in the order in which they were painted unless that
-//! order is none; running headers and page numbers are dropped; lines become paragraphs ([`paragraphs`]).
+//! ([`painting`]); runs become lines ([`lines`]) and table rows ([`table`]), in the order in which they were painted
+//! unless that order is none ([`order`]); running headers and page numbers are dropped ([`furniture`]); lines become
+//! paragraphs ([`paragraphs`]).
 //!
 //! Promised: no text is lost in silence. A glyph without text, a page without text, a damaged stream, a garbled page is
 //! a [`Warning`] that names the page. Not read: text inside images, attachments, scripts.
 
+mod annotation;
 mod cmap;
 mod content;
 mod file;
@@ -18,18 +20,22 @@ mod glyph_names;
 mod lexer;
 mod lines;
 mod objects;
+mod order;
 mod painting;
 mod paragraphs;
+mod report;
 mod spacing;
 mod standard_widths;
+mod table;
 
 use anyhow::{Result, bail};
-use lopdf::Object;
+use lopdf::{Dictionary, Object, ObjectId};
 
 use self::content::Interpreter;
 use self::file::File;
 use self::painting::Page;
 use self::paragraphs::{Item, PageText};
+use self::report::Report;
 use super::{Budget, Document, Warning};
 
 /// Reads a PDF file.
@@ -38,40 +44,43 @@ use super::{Budget, Document, Warning};
 /// When a password is needed, when nothing in the bytes is a PDF page, or when no page has text.
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     let File {
-        document,
+        document: objects,
         pages,
-        mut warnings,
+        warnings,
     } = file::open(bytes, budget)?;
-    let mut interpreter = Interpreter::new(&document, budget);
+    let mut report = Report::new(warnings);
+    let mut interpreter = Interpreter::new(&objects, budget);
     let mut texts = Vec::new();
     for (number, &id) in (1_u32..).zip(&pages) {
         let mut page = Page::default();
         let outcome = read_page(&mut interpreter, id, &mut page);
-        let lines = lines::assemble(std::mem::take(&mut page.runs), page.paints_spaces());
-        texts.push(PageText {
-            number,
-            height: page.height,
-            items: lines.into_iter().map(Item::Line).collect(),
-        });
-        if let Err(error) = outcome {
-            warnings.push(Warning(format!("page {number} and later: {error}")));
+        if report.page(number, &page) {
+            let mut items = order::items(&mut page);
+            items.extend(page.notes.drain(..).map(Item::Note));
+            texts.push(PageText {
+                number,
+                height: page.height,
+                items,
+            });
+        }
+        if let Err(error) = outcome.and_then(|()| budget.check_time()) {
+            report.gave_up(number, pages.len(), &error);
             break;
         }
     }
     furniture::remove(&mut texts);
-    let document = paragraphs::document(&texts);
+    let mut document = paragraphs::document(&texts);
     if document.blocks.is_empty() {
-        bail!("no text on any of {} pages, perhaps scanned", pages.len());
+        bail!("{}", report.refusal(pages.len()));
     }
-    Ok((document, warnings))
+    if document.title.is_none() {
+        document.title = file::title(&objects);
+    }
+    Ok((document, report.warnings()))
 }
 
 /// Paints one page: its content, then its annotations.
-fn read_page<'a>(
-    interpreter: &mut Interpreter<'a>,
-    id: lopdf::ObjectId,
-    page: &mut Page,
-) -> Result<()> {
+fn read_page(interpreter: &mut Interpreter<'_>, id: ObjectId, page: &mut Page) -> Result<()> {
     let document = interpreter.document;
     let Ok(dictionary) = document.get_dictionary(id) else {
         page.n_damaged += 1;
@@ -88,18 +97,18 @@ fn read_page<'a>(
     let resources =
         file::inherited(document, dictionary, b"Resources").and_then(objects::as_dictionary);
     let content = page_content(interpreter, dictionary, page);
-    interpreter.run(content, resources, upright, page)
+    interpreter.run(content, resources, upright, page)?;
+    annotation::paint(interpreter, dictionary, upright, page)
 }
 
 /// The content streams of a page, one after the other; a damaged one is counted and left out.
-fn page_content<'a>(
-    interpreter: &mut Interpreter<'a>,
-    dictionary: &'a lopdf::Dictionary,
+fn page_content(
+    interpreter: &mut Interpreter<'_>,
+    dictionary: &Dictionary,
     page: &mut Page,
 ) -> Vec<u8> {
     let document = interpreter.document;
-    let contents = objects::value(document, dictionary, b"Contents");
-    let streams: Vec<&Object> = match contents {
+    let streams: Vec<&Object> = match objects::value(document, dictionary, b"Contents") {
         Some(Object::Array(parts)) => parts.iter().collect(),
         Some(single) => vec![single],
         None => Vec::new(),

@@ -107,6 +107,15 @@ pub(super) struct Page {
     pub(super) has_drawing: bool,
     /// Streams, fonts and forms that the page asks for and the file lacks, or that are damaged.
     pub(super) n_damaged: usize,
+    /// Texts of annotations that are not painted.
+    pub(super) notes: Vec<String>,
+    /// What painting remembers.
+    pub(super) memory: Memory,
+}
+
+/// Open marks, and what was painted where.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
     marks: Vec<Mark>,
     n_marks_too_deep: usize,
     seen: HashMap<Spot, u32, BuildHasherDefault<SpotHasher>>,
@@ -124,6 +133,7 @@ struct Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Spot {
     character: char,
+    cell: i32,
     column: i32,
     row: i32,
 }
@@ -131,14 +141,14 @@ struct Spot {
 impl Page {
     /// Starts a string: glyphs of one string never count as painted twice.
     pub(super) fn begin_show(&mut self) {
-        self.n_shows = self.n_shows.wrapping_add(1);
+        self.memory.n_shows = self.memory.n_shows.wrapping_add(1);
     }
 
     /// Paints one glyph from `start` to `end` along the pen's baseline.
     pub(super) fn paint(&mut self, text: Option<&str>, pen: &Pen, start: f32, end: f32) {
         let mut replaced = None;
         let mut furniture = false;
-        for mark in &mut self.marks {
+        for mark in &mut self.memory.marks {
             if mark.hidden {
                 return;
             }
@@ -202,27 +212,32 @@ impl Page {
             clippy::cast_possible_truncation,
             reason = "places saturate far outside any page"
         )]
-        let place = |position: f32| (position / cell).floor() as i32;
+        let whole = |value: f32| value.floor() as i32;
+        let place = |position: f32| whole(position / cell);
+        // Grids of different font sizes must not be mixed up.
+        let grid = whole(cell * 64.0);
         let (left, right) = (place(start - reach), place(start + reach));
         let (above, below) = (place(pen.baseline - reach), place(pen.baseline + reach));
         let mut corners = [(left, above), (left, below), (right, above), (right, below)]
             .into_iter()
             .map(|(column, row)| Spot {
                 character,
+                cell: grid,
                 column,
                 row,
             });
-        let n_shows = self.n_shows;
-        let seen = &self.seen;
+        let n_shows = self.memory.n_shows;
+        let seen = &self.memory.seen;
         if corners.any(|spot| seen.get(&spot).is_some_and(|&show| show != n_shows)) {
             return true;
         }
         let spot = Spot {
             character,
+            cell: grid,
             column: place(start),
             row: place(pen.baseline),
         };
-        self.seen.insert(spot, n_shows);
+        self.memory.seen.insert(spot, n_shows);
         false
     }
 
@@ -238,11 +253,11 @@ impl Page {
         hidden: bool,
         furniture: bool,
     ) {
-        if self.marks.len() >= MAX_MARKS {
-            self.n_marks_too_deep += 1;
+        if self.memory.marks.len() >= MAX_MARKS {
+            self.memory.n_marks_too_deep += 1;
             return;
         }
-        self.marks.push(Mark {
+        self.memory.marks.push(Mark {
             stands_for,
             hidden,
             furniture,
@@ -251,24 +266,24 @@ impl Page {
 
     /// Closes the innermost marked content.
     pub(super) fn end_mark(&mut self) {
-        match self.n_marks_too_deep.checked_sub(1) {
-            Some(left) => self.n_marks_too_deep = left,
+        match self.memory.n_marks_too_deep.checked_sub(1) {
+            Some(left) => self.memory.n_marks_too_deep = left,
             None => {
-                self.marks.pop();
+                self.memory.marks.pop();
             }
         }
     }
 
     /// How many marks are open.
     pub(super) fn n_marks(&self) -> usize {
-        self.marks.len()
+        self.memory.marks.len()
     }
 
     /// Closes marks that a form left open.
     pub(super) fn end_marks_down_to(&mut self, n_marks: usize) {
-        if self.marks.len() > n_marks {
-            self.n_marks_too_deep = 0;
-            self.marks.truncate(n_marks);
+        if self.memory.marks.len() > n_marks {
+            self.memory.n_marks_too_deep = 0;
+            self.memory.marks.truncate(n_marks);
         }
     }
 

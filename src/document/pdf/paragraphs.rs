@@ -21,6 +21,9 @@ const TITLE_SIZE: f32 = 1.3;
 /// Longest heading and title, in characters.
 const MAX_HEADING_CHARS: usize = 80;
 
+/// The labels of sub-items, in order.
+const HANGUL_LABELS: &str = "가나다라마바사아자차카타파하";
+
 /// Lines above and below that the right edge of a line is judged by, on its page.
 const MAX_EDGE_LINES: usize = 400;
 
@@ -29,15 +32,24 @@ const MAX_EDGE_LINES: usize = 400;
 pub(super) enum Item {
     /// A line of running text.
     Line(Line),
+    /// The text of an annotation that has no place in a line.
+    Note(String),
     /// A row of a table.
     Row {
-        /// The texts of its cells, from left to right; empty where the table is.
-        cells: Vec<String>,
+        /// Its cells, from left to right.
+        cells: Vec<TableCell>,
         /// Which table of the page.
         table: usize,
         /// Whether it is the table's first row and looks like its head.
         header: bool,
     },
+}
+
+/// The lines of a table's cell; none if it is empty.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct TableCell {
+    /// From top to bottom.
+    pub(super) lines: Vec<Line>,
 }
 
 /// The text of one page.
@@ -54,12 +66,12 @@ pub(super) struct PageText {
 /// Joins the lines of all pages.
 pub(super) fn document(pages: &[PageText]) -> Document {
     let body_size = body_size(pages);
-    let spacing = Spacing::learn(pages.iter().flat_map(lines_of));
+    let lines: Vec<Vec<&Line>> = pages.iter().map(|page| lines_of(page).collect()).collect();
     let mut writer = Writer {
-        body_size,
         heading_sizes: heading_sizes(pages, body_size),
-        spacing,
+        spacing: Spacing::learn(&lines),
         open: None,
+        last_hangul_label: None,
         document: Document::default(),
         n_tables: 0,
     };
@@ -77,16 +89,17 @@ pub(super) fn document(pages: &[PageText]) -> Document {
 fn lines_of(page: &PageText) -> impl Iterator<Item = &Line> {
     page.items.iter().filter_map(|item| match item {
         Item::Line(line) => Some(line),
-        Item::Row { .. } => None,
+        Item::Note(_) | Item::Row { .. } => None,
     })
 }
 
 /// Writes blocks while lines come in.
 struct Writer {
-    body_size: f32,
     /// Largest first.
     heading_sizes: Vec<i32>,
     spacing: Spacing,
+    /// The `나` of the last line that began `나.`: `다.` is a label only after it, else the end of a sentence.
+    last_hangul_label: Option<char>,
     open: Option<OpenParagraph>,
     document: Document,
     n_tables: u32,
@@ -121,6 +134,12 @@ impl Writer {
                     let edge = edges.next().unwrap_or(line.end);
                     self.line(line, edge, page.number);
                 }
+                Item::Note(text) => {
+                    self.close();
+                    for paragraph in text.split(['\r', '\n']) {
+                        self.block(BlockKind::Paragraph, paragraph, page.number);
+                    }
+                }
                 Item::Row {
                     cells,
                     table,
@@ -134,7 +153,8 @@ impl Writer {
                         table: self.n_tables - 1,
                         header: *header,
                     };
-                    self.block(kind, &cells.join(" | "), page.number);
+                    let texts: Vec<String> = cells.iter().map(|cell| self.cell_text(cell)).collect();
+                    self.block(kind, &texts.join(" | "), page.number);
                 }
             }
         }
@@ -142,7 +162,9 @@ impl Writer {
 
     fn line(&mut self, line: &Line, right_edge: f32, page: u32) {
         let kind = self.kind(line);
+        let starts_unit = self.starts_unit(&line.text);
         if let Some(open) = &mut self.open
+            && !(starts_unit && !is_wrapped_date(&open.text, &line.text))
             && open.goes_on_with(line, kind, page, right_edge)
         {
             open.append(line, right_edge, page, &self.spacing);
@@ -159,8 +181,48 @@ impl Writer {
             n_lines: 1,
             leading: None,
             hanging: None,
-            starts_unit: starts_unit(&line.text),
+            starts_unit,
         });
+    }
+
+    fn starts_unit(&mut self, text: &str) -> bool {
+        if !starts_unit(text) {
+            return false;
+        }
+        let Some(label) = hangul_label(text) else {
+            return true;
+        };
+        let position = |label: char| HANGUL_LABELS.chars().position(|listed| listed == label);
+        let is_next = match (position(label), self.last_hangul_label.and_then(position)) {
+            (Some(0), _) => true,
+            (Some(this), Some(last)) => this == last + 1,
+            (Some(_) | None, _) => false,
+        };
+        if is_next {
+            self.last_hangul_label = Some(label);
+        }
+        is_next
+    }
+
+    /// The text of a cell: wrapped lines joined, others side by side.
+    fn cell_text(&self, cell: &TableCell) -> String {
+        let edge = cell.lines.iter().map(|line| line.end).fold(0.0, f32::max);
+        let mut lines = cell.lines.iter();
+        let Some(mut last) = lines.next() else {
+            return String::new();
+        };
+        let mut text = last.text.clone();
+        for line in lines {
+            let room = edge - last.end;
+            if room < line.first_word_width + 0.6 * line.size && !starts_unit(&line.text) {
+                self.spacing.join(&mut text, last, line);
+            } else {
+                text.push(' ');
+                text.push_str(&line.text);
+            }
+            last = line;
+        }
+        text
     }
 
     fn close(&mut self) {
@@ -210,7 +272,6 @@ impl OpenParagraph {
         if kind != self.kind
             || last.degrees != line.degrees
             || (last.size - line.size).abs() > 0.12 * size
-            || starts_unit(&line.text) && !is_wrapped_date(&self.text, &line.text)
             || last.cells.len() > 1 && line.cells.len() > 1
         {
             return false;
@@ -425,12 +486,18 @@ fn is_article(rest: &str) -> bool {
     }
 }
 
-/// `12`, `가`, `a`, `iv`: what may stand in brackets before an item.
+/// The `나` of `나.`, `나)` and `(나)`.
+fn hangul_label(text: &str) -> Option<char> {
+    let label = text.trim_start_matches('(').chars().next()?;
+    HANGUL_LABELS.contains(label).then_some(label)
+}
+
+/// `12`, `가`, `a`: what may stand in brackets before an item.
 fn is_label(label: &str) -> bool {
     let n_chars = label.chars().count();
     match label.chars().next() {
         Some(first) if first.is_ascii_digit() => n_chars <= 2 && label.bytes().all(|b| b.is_ascii_digit()),
-        Some(first) if "가나다라마바사아자차카타파하".contains(first) => n_chars == 1,
+        Some(first) if HANGUL_LABELS.contains(first) => n_chars == 1,
         Some(first) => n_chars == 1 && first.is_ascii_lowercase(),
         None => false,
     }
