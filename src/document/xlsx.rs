@@ -99,9 +99,12 @@ fn parse_xlsb(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)>
 
 fn parse_xls(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     check_grid_size(bytes)?;
-    let mut workbook = Xls::new(Cursor::new(bytes)).map_err(|cause| match cause {
-        XlsError::Password => anyhow!("encrypted with a password"),
-        cause => damaged(cause),
+    let mut workbook = Xls::new(Cursor::new(bytes)).map_err(|cause| {
+        if matches!(cause, XlsError::Password) {
+            anyhow!("encrypted with a password")
+        } else {
+            damaged(cause)
+        }
     })?;
     let sheets = workbook.sheets_metadata().to_vec();
     read_sheets(&sheets, budget, |name| {
