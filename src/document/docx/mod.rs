@@ -1,0 +1,178 @@
+//! Word documents (Office Open XML) → blocks in reading order.
+//!
+//! Headings come from outline levels, from the title's style, and, where a document has neither, from short lines
+//! that stand out by weight or size. List labels that Word only computes (`제1조`, `①`, `가.`) are part of the text.
+//! Table rows repeat what is merged downwards. Text boxes, footnotes and endnotes follow the paragraph that holds
+//! them. Pages are those Word last laid out, marked as approximate, and absent where the file has no breaks. Headers,
+//! footers, comments and pictures are not read.
+
+mod body;
+mod numbering;
+mod styles;
+
+use anyhow::{Context as _, Result};
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+use self::body::{Context, Draft, Notes};
+use self::numbering::Numbering;
+use self::styles::Styles;
+use super::package::{Package, Relationship, attribute};
+use super::{Block, BlockKind, Budget, Document, Warning, structure};
+
+/// A line that stands out by its looks is a heading only up to this length.
+const MAX_PROMINENT_CHARS: usize = 50;
+
+pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
+    let mut package = Package::open(bytes, budget)?;
+    let main = main_part(&mut package)?;
+    let xml = package
+        .read_xml(&main)?
+        .with_context(|| format!("damaged Word document: {main} is missing"))?;
+    let links = package.relationships(&main).unwrap_or_default();
+    let mut part = |kind: &str| -> String {
+        let target = links.iter().find(|link| link.kind == kind);
+        target
+            .and_then(|link: &Relationship| package.read_xml(&link.target).ok().flatten())
+            .unwrap_or_default()
+    };
+    let styles = Styles::parse(&part("styles"));
+    let mut numbering = Numbering::parse(&part("numbering"));
+    let notes_xml = [part("footnotes"), part("endnotes")];
+    let mut warnings = Vec::new();
+    let no_notes = Notes::new();
+    let mut notes = Notes::new();
+    for xml in &notes_xml {
+        let mut context = Context {
+            styles: &styles,
+            numbering: &mut numbering,
+            notes: &no_notes,
+            budget,
+        };
+        notes.extend(body::read(xml, &mut context, &mut warnings)?.1);
+    }
+    let mut context = Context {
+        styles: &styles,
+        numbering: &mut numbering,
+        notes: &notes,
+        budget,
+    };
+    let (mut drafts, _) = body::read(&xml, &mut context, &mut warnings)?;
+    mark_prominent_lines(&mut drafts);
+    let title = drafts
+        .iter()
+        .find(|draft| draft.look.is_title)
+        .map(|draft| draft.block.text.clone());
+    let n_embedded = count_embedded(&xml);
+    if n_embedded > 0 {
+        warnings.push(Warning(format!(
+            "{n_embedded} embedded documents were not read"
+        )));
+    }
+    warnings.extend(package.take_warnings());
+    let blocks: Vec<Block> = drafts.into_iter().map(|draft| draft.block).collect();
+    Ok((Document { title, blocks }, warnings))
+}
+
+/// The main part may have any name: the package says which it is, and failing that its content types do.
+fn main_part(package: &mut Package<'_>) -> Result<String> {
+    let links = package.relationships("")?;
+    let linked = links
+        .into_iter()
+        .find(|link| link.kind == "officeDocument")
+        .map(|link| link.target)
+        .filter(|target| package.contains(target));
+    if let Some(target) = linked {
+        return Ok(target);
+    }
+    let types = package.read_xml("[Content_Types].xml")?.unwrap_or_default();
+    let mut reader = Reader::from_str(&types);
+    while let Ok(event) = reader.read_event() {
+        match event {
+            Event::Eof => break,
+            Event::Start(element) | Event::Empty(element) => {
+                let kind = attribute(&element, "ContentType").unwrap_or_default();
+                if kind.contains("document.main") || kind.contains("macroEnabled.main") {
+                    let name = attribute(&element, "PartName").unwrap_or_default();
+                    return Ok(name.trim_start_matches('/').to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok("word/document.xml".to_owned())
+}
+
+fn count_embedded(xml: &str) -> usize {
+    xml.matches("<w:altChunk ").count()
+}
+
+/// Marks short lines that stand out from the text around them as headings, one level for each size.
+fn mark_prominent_lines(drafts: &mut [Draft]) {
+    let body_half_points = body_size(drafts);
+    let is_prominent = |draft: &Draft| {
+        let text = draft.block.text.as_str();
+        let stands_out = draft.look.is_bold || draft.look.n_half_points * 4 >= body_half_points * 5;
+        draft.block.kind == BlockKind::Paragraph
+            && stands_out
+            && !draft.look.is_item
+            && draft.look.n_half_points >= body_half_points
+            && text.chars().count() <= MAX_PROMINENT_CHARS
+            && structure::may_be_bare_heading(text)
+    };
+    let prominent: Vec<bool> = drafts.iter().map(is_prominent).collect();
+    let n_paragraphs = drafts
+        .iter()
+        .filter(|draft| draft.block.kind == BlockKind::Paragraph)
+        .count();
+    let n_prominent = prominent
+        .iter()
+        .filter(|is_prominent| **is_prominent)
+        .count();
+    if n_prominent * 2 > n_paragraphs {
+        return;
+    }
+    let mut sizes: Vec<u32> = drafts
+        .iter()
+        .zip(&prominent)
+        .filter(|(_, is_prominent)| **is_prominent)
+        .map(|(draft, _)| draft.look.n_half_points)
+        .collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes.dedup();
+    let n_styled_levels = drafts
+        .iter()
+        .filter_map(|draft| match draft.block.kind {
+            BlockKind::Heading { level } => Some(level),
+            _ => None,
+        })
+        .max()
+        .unwrap_or(0);
+    for (draft, is_prominent) in drafts.iter_mut().zip(prominent) {
+        let size = draft.look.n_half_points;
+        if is_prominent && let Some(rank) = sizes.iter().position(|&other| other == size) {
+            let level = u8::try_from(rank)
+                .unwrap_or(9)
+                .saturating_add(n_styled_levels)
+                .saturating_add(1);
+            draft.block.kind = BlockKind::Heading {
+                level: level.min(9),
+            };
+        }
+    }
+}
+
+/// The size that most characters have.
+fn body_size(drafts: &[Draft]) -> u32 {
+    let mut n_chars_by_size = std::collections::BTreeMap::<u32, usize>::new();
+    for draft in drafts {
+        if draft.block.kind == BlockKind::Paragraph {
+            *n_chars_by_size.entry(draft.look.n_half_points).or_default() +=
+                draft.block.text.chars().count();
+        }
+    }
+    n_chars_by_size
+        .into_iter()
+        .max_by_key(|&(_, n_chars)| n_chars)
+        .map_or(0, |(size, _)| size)
+}
