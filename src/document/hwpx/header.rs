@@ -7,8 +7,8 @@ use quick_xml::events::{BytesStart, Event};
 use super::super::Budget;
 use super::super::hwp::definitions::{Definitions, Head, ParagraphShape};
 use super::super::hwp::numbering::{Level, NumberFormat, Numbering};
-use super::super::package::attribute;
-use super::section::{EVENTS_PER_TIME_CHECK, entity, number};
+use super::super::package::{attribute, entity, number};
+use super::section::EVENTS_PER_TIME_CHECK;
 
 /// Most levels that a numbering has.
 const MAX_LEVELS: usize = 10;

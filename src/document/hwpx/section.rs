@@ -1,17 +1,14 @@
 //! The XML of a section → calls of [`Body`], as a stream.
 
-use std::str::FromStr;
-
 use anyhow::Result;
 use quick_xml::Reader;
-use quick_xml::escape::resolve_predefined_entity;
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::events::{BytesStart, Event};
 
 use super::super::Budget;
 use super::super::hwp::body::Body;
 use super::super::hwp::numbering::NumberFormat;
 use super::super::merged_table::Cell;
-use super::super::package::attribute;
+use super::super::package::{attribute, entity, flag, number};
 
 /// How many events are read between two looks at the clock.
 pub(super) const EVENTS_PER_TIME_CHECK: usize = 4096;
@@ -277,10 +274,8 @@ fn table_part(element: &BytesStart<'_>, depth: u32, body: &mut Body<'_>) {
                 cell.column_span = field("colSpan").unwrap_or(1).max(1);
             }
         }
-        "cellSz" => {
-            if body.cell().is_some_and(|cell| cell.row_span == 1) {
-                body.set_cell_height(field("height").unwrap_or(0));
-            }
+        "cellSz" if body.cell().is_some_and(|cell| cell.row_span == 1) => {
+            body.set_cell_height(field("height").unwrap_or(0));
         }
         _ => {}
     }
@@ -290,23 +285,4 @@ fn auto_number(number: u32, format: &BytesStart<'_>) -> String {
     let field = |name| attribute(format, name).unwrap_or_default();
     let number = NumberFormat::from_name(&field("type")).spell(number);
     format!("{}{number}{}", field("prefixChar"), field("suffixChar"))
-}
-
-/// An attribute that is a number.
-pub(super) fn number<N: FromStr>(element: &BytesStart<'_>, name: &str) -> Option<N> {
-    attribute(element, name)?.trim().parse().ok()
-}
-
-fn flag(element: &BytesStart<'_>, name: &str) -> bool {
-    matches!(attribute(element, name).as_deref(), Some("1" | "true"))
-}
-
-/// The text of an entity: a character by its number, or one of XML's five.
-pub(super) fn entity(reference: &BytesRef<'_>) -> String {
-    match reference.resolve_char_ref() {
-        Ok(Some(character)) => character.to_string(),
-        Ok(None) | Err(_) => resolve_predefined_entity(reference)
-            .unwrap_or_default()
-            .to_owned(),
-    }
 }
