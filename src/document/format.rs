@@ -38,8 +38,8 @@ const OTHER_TYPES: [(&[u8], &str); 18] = [
     (b"\x7fELF", "a program"),
     (b"SQLite format 3", "a database (SQLite)"),
     (
-        b"HWP Document File V3",
-        "a Hangul 3 document: save it as HWPX or PDF",
+        b"HWP Document File V",
+        "an HWP 3 file (Hangul 97 or older): save it as HWPX in Hangul, then ingest that",
     ),
     (
         b"\x09\x08\x08\0\x00\x05",

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::flow::block;
-use super::{Block, BlockKind};
+use super::table::row_blocks;
+use super::{Block, BlockKind, Location};
 
 /// Longest text, in characters, that is repeated in the rows which a cell spans; longer text is no label.
 const MAX_REPEATED_CHARS: usize = 60;
@@ -29,80 +29,113 @@ pub(super) struct Cell {
     pub(super) blocks: Vec<Block>,
 }
 
-/// A cell whose text is repeated in the rows below.
-struct Spanning {
-    until_row: u32,
-    text: String,
-}
-
 /// The blocks of table number `table` of the document, rows from top to bottom, cells from left to right.
 pub(super) fn into_blocks(table: u32, mut cells: Vec<Cell>) -> Vec<Block> {
     cells.sort_by_key(|cell| (cell.row, cell.column));
-    let frames_text = cells.iter().all(|cell| cell.column == 0);
-    if frames_text {
+    if cells.iter().all(|cell| cell.column == 0) {
         return cells.into_iter().flat_map(|cell| cell.blocks).collect();
     }
-    let mut rows: BTreeMap<u32, Vec<Cell>> = BTreeMap::new();
+    let mut cells_by_row: BTreeMap<u32, Vec<Cell>> = BTreeMap::new();
     for cell in cells {
-        rows.entry(cell.row).or_default().push(cell);
+        cells_by_row.entry(cell.row).or_default().push(cell);
     }
-    let n_rows = rows.len();
-    let n_columns = rows.values().map(Vec::len).max().unwrap_or(0);
-    // A file can claim any span: repetition may not make the table more than about five times as long as it is.
-    let mut repeatable_chars = 4 * rows.values().flatten().map(n_chars).sum::<usize>();
-    let mut spanning: BTreeMap<u32, Spanning> = BTreeMap::new();
-    let mut blocks = Vec::new();
-    for (index, (row, cells)) in rows.into_iter().enumerate() {
-        spanning.retain(|_, cell| cell.until_row > row);
-        if let [cell] = cells.as_slice()
-            && spanning.is_empty()
-            && cell.blocks.len() > 1
-        {
-            blocks.extend(cells.into_iter().flat_map(|cell| cell.blocks));
+    let is_header = |cells: &&Vec<Cell>| cells.iter().all(|cell| cell.is_header);
+    let n_header_rows = cells_by_row.values().take_while(is_header).count();
+    let mut spanning = Spanning::new(cells_by_row.values().flatten());
+    let mut rows = Vec::new();
+    // What follows each row: `(index of the row in the table as read, blocks)`.
+    let mut between = Vec::new();
+    for (row, cells) in cells_by_row {
+        spanning.begin_row(row);
+        if spanning.is_empty() && matches!(cells.as_slice(), [cell] if cell.blocks.len() > 1) {
+            between.push((
+                rows.len(),
+                cells.into_iter().flat_map(|cell| cell.blocks).collect(),
+            ));
             continue;
         }
-        let is_header = n_rows > 1
-            && (cells.iter().all(|cell| cell.is_header)
-                || (index == 0 && looks_like_header(&cells, n_columns)));
-        let page = cells
-            .iter()
-            .flat_map(|cell| &cell.blocks)
-            .find_map(|block| block.location.page);
-        let mut texts: BTreeMap<u32, String> = BTreeMap::new();
-        for (column, cell) in &spanning {
-            let n_chars = cell.text.chars().count();
-            if n_chars > repeatable_chars {
-                break;
-            }
-            repeatable_chars -= n_chars;
-            texts.insert(*column, cell.text.clone());
+        let location = location(&cells);
+        let texts = spanning.texts_of_row(&cells);
+        if !texts.is_empty() {
+            rows.push((texts, location));
         }
-        let mut nested = Vec::new();
-        let mut has_own_text = false;
-        for cell in cells {
-            let text = own_text(&cell);
-            has_own_text |= !text.is_empty();
-            let n_chars = text.chars().count();
-            // Nothing is remembered for an empty cell, so that each step of the loop above uses up its allowance.
-            if cell.row_span > 1 && (1..=MAX_REPEATED_CHARS).contains(&n_chars) {
-                let until_row = cell.row.saturating_add(cell.row_span);
-                let text = text.clone();
-                spanning.insert(cell.column, Spanning { until_row, text });
-            }
-            texts.insert(cell.column, text);
-            nested.extend(cell.blocks.into_iter().filter(is_table_row));
-        }
-        if has_own_text {
-            let text = texts.into_values().collect::<Vec<_>>().join(" | ");
-            let kind = BlockKind::TableRow {
-                table,
-                header: is_header,
-            };
-            blocks.extend(block(kind, &text, page));
-        }
-        blocks.extend(nested);
+        let nested = cells.into_iter().flat_map(|cell| cell.blocks);
+        between.push((rows.len(), nested.filter(is_table_row).collect()));
+    }
+    let n_header_rows = (n_header_rows > 0).then_some(n_header_rows);
+    let mut row_blocks = row_blocks(&rows, n_header_rows, table).into_iter();
+    let mut blocks = Vec::new();
+    let mut n_written = 0;
+    for (n_rows_above, more) in between {
+        let n_rows: usize = n_rows_above - n_written;
+        n_written = n_rows_above;
+        blocks.extend(row_blocks.by_ref().take(n_rows));
+        blocks.extend::<Vec<Block>>(more);
     }
     blocks
+}
+
+/// The cells that reach into rows below their own.
+struct Spanning {
+    /// Column → first row that the cell does not cover, and its text.
+    cells: BTreeMap<u32, (u32, String)>,
+    /// A file can claim any span: repetition may not make a table more than about five times as long as it is.
+    n_chars_left: usize,
+}
+
+impl Spanning {
+    fn new<'a>(cells: impl Iterator<Item = &'a Cell>) -> Spanning {
+        Spanning {
+            cells: BTreeMap::new(),
+            n_chars_left: 4 * cells.map(n_chars).sum::<usize>(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    fn begin_row(&mut self, row: u32) {
+        self.cells.retain(|_, (end_row, _)| *end_row > row);
+    }
+
+    /// The texts of a row from left to right, with those of cells that reach into it; empty where the row has no text
+    /// of its own. A text that is alone in its row stands alone.
+    fn texts_of_row(&mut self, cells: &[Cell]) -> Vec<String> {
+        let n_chars = self.cells.values().map(|(_, text)| text.chars().count());
+        match self.n_chars_left.checked_sub(n_chars.sum()) {
+            Some(n_chars_left) => self.n_chars_left = n_chars_left,
+            None => self.cells.clear(),
+        }
+        let repeated = self.cells.iter();
+        let mut texts: BTreeMap<u32, String> = repeated
+            .map(|(column, (_, text))| (*column, text.clone()))
+            .collect();
+        let mut has_own_text = false;
+        for cell in cells {
+            let text = own_text(cell);
+            has_own_text |= !text.is_empty();
+            let n_chars = text.chars().count();
+            // Nothing is remembered for an empty cell, so that each repetition uses up the allowance.
+            if cell.row_span > 1 && (1..=MAX_REPEATED_CHARS).contains(&n_chars) {
+                let end_row = cell.row.saturating_add(cell.row_span);
+                self.cells.insert(cell.column, (end_row, text.clone()));
+            }
+            texts.insert(cell.column, text);
+        }
+        if !has_own_text {
+            return Vec::new();
+        }
+        let is_alone = texts.values().filter(|text| !text.is_empty()).count() == 1;
+        let texts = texts.into_values();
+        texts.filter(|text| !is_alone || !text.is_empty()).collect()
+    }
+}
+
+/// Where a row stands: where its first text does.
+fn location(cells: &[Cell]) -> Location {
+    let first = cells.iter().flat_map(|cell| &cell.blocks).next();
+    first.map_or_else(Location::default, |block| block.location.clone())
 }
 
 fn is_table_row(block: &Block) -> bool {
@@ -123,20 +156,10 @@ fn n_chars(cell: &Cell) -> usize {
         .sum()
 }
 
-/// Whether a first row names the columns: no cell empty, none long, none with a number.
-fn looks_like_header(cells: &[Cell], n_columns: usize) -> bool {
-    let covered: u64 = cells.iter().map(|cell| u64::from(cell.column_span)).sum();
-    let complete = u64::try_from(n_columns).is_ok_and(|n_columns| covered >= n_columns);
-    let names_a_column = |cell: &Cell| {
-        let text = own_text(cell);
-        (1..=30).contains(&text.chars().count()) && !text.chars().any(|c| c.is_ascii_digit())
-    };
-    complete && cells.len() > 1 && cells.iter().all(names_a_column)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::flow::block;
 
     /// `(row, column, row span, column span, paragraphs)`.
     type Given<'a> = (u32, u32, u32, u32, &'a [&'a str]);
@@ -176,7 +199,22 @@ mod tests {
                 (2, 1, 1, 1, &["국외"]),
                 (2, 2, 1, 1, &[]),
             ],
-            &["구분 | 기간", "유학 | 국내 | 2년 이내", "유학 | 국외 | "].map(str::trim_end),
+            &["구분 | 기간", "유학 | 국내 | 2년 이내", "유학 | 국외"],
+        );
+    }
+
+    #[test]
+    fn a_row_without_text_of_its_own_is_left_out() {
+        check(
+            &[
+                (0, 0, 3, 1, &["구분"]),
+                (0, 1, 1, 1, &["가"]),
+                (1, 1, 1, 1, &[]),
+                (2, 1, 1, 1, &["나"]),
+                (3, 0, 1, 1, &[]),
+                (3, 1, 1, 1, &["끝"]),
+            ],
+            &["구분 | 가", "구분 | 나", "끝"],
         );
     }
 

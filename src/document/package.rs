@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::escape::resolve_predefined_entity;
+use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use zip::ZipArchive;
 
@@ -185,6 +187,29 @@ pub(super) fn attribute(element: &BytesStart<'_>, local_name: &str) -> Option<St
             let value = attribute.normalized_value(XmlVersion::Explicit1_0).ok()?;
             Some(value.into_owned())
         })
+}
+
+/// An attribute that is a number.
+pub(super) fn number<N: FromStr>(element: &BytesStart<'_>, local_name: &str) -> Option<N> {
+    attribute(element, local_name)?.trim().parse().ok()
+}
+
+/// An attribute that says yes or no; no where it is absent.
+pub(super) fn flag(element: &BytesStart<'_>, local_name: &str) -> bool {
+    matches!(
+        attribute(element, local_name).as_deref(),
+        Some("1" | "true")
+    )
+}
+
+/// The text of an entity: a character by its number, or one of XML's five; empty for what a DTD would define.
+pub(super) fn entity(reference: &BytesRef<'_>) -> String {
+    match reference.resolve_char_ref() {
+        Ok(Some(character)) => character.to_string(),
+        Ok(None) | Err(_) => resolve_predefined_entity(reference)
+            .unwrap_or_default()
+            .to_owned(),
+    }
 }
 
 fn folded(name: &str) -> String {

@@ -3,7 +3,7 @@
 //! An OLE container holds streams of records, mostly compressed: `FileHeader` says how, `DocInfo` has what paragraphs
 //! refer to, `BodyText/Section0` and so on hold the text. Distribution documents are decrypted. Automatic numbers are
 //! computed, merged cells repeated, pages estimated from the stored layout. Left out: headers, footers, hidden
-//! comments, pictures. Refused with a reason: files of Hangul 97 and older, files with a password or DRM.
+//! comments, pictures. Refused with a reason: files with a password or DRM.
 //!
 //! Sources: "한글 문서 파일 형식 5.0" and "배포용 문서" by Hancom. 본 제품은 한글과컴퓨터의 한글 문서 파일(.hwp) 공개
 //! 문서를 참고하여 개발하였습니다.
@@ -27,45 +27,19 @@ use super::{Budget, Document, Warning};
 use definitions::Definitions;
 use section::SectionReader;
 
-/// How an OLE container begins.
-const OLE_MAGIC: [u8; 8] = [0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
-
 /// How the `FileHeader` stream begins.
 const SIGNATURE: &[u8] = b"HWP Document File";
-
-/// How files of Hangul 3 to 97 begin.
-const HWP3_MAGIC: &[u8] = b"HWP Document File V";
 
 /// Where distribution documents keep their text.
 const ENCRYPTED_STORAGE: &str = "/ViewText";
 
 type Container<'a> = CompoundFile<Cursor<&'a [u8]>>;
 
-/// Whether these are the bytes of a Hangul file of any version that is not a ZIP.
-pub(super) fn is_hwp(bytes: &[u8]) -> bool {
-    if bytes.starts_with(HWP3_MAGIC) {
-        return true;
-    }
-    // The directory names its streams in UTF-16: cheaper than opening every Word 97 file, and true of damaged ones.
-    let file_header: Vec<u8> = "FileHeader"
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
-    bytes.starts_with(&OLE_MAGIC)
-        && bytes
-            .windows(file_header.len())
-            .any(|window| window == file_header)
-}
-
 /// Reads an HWP file.
 ///
 /// # Errors
-/// When nothing can be read: an old version, a password, no container, no text at all.
+/// When nothing can be read: a password, no container, no text at all.
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
-    ensure!(
-        !bytes.starts_with(HWP3_MAGIC),
-        "an HWP 3 file (Hangul 97 or older): save it as HWPX or HWP 5 in Hangul, then ingest that"
-    );
     let mut container = CompoundFile::open(Cursor::new(bytes)).context("damaged OLE container")?;
     let properties = Properties::read(&mut container, budget)?;
     let mut streams = Streams {
@@ -263,7 +237,6 @@ mod tests {
     }
 
     fn check(bytes: &[u8], expected: &[&str], expected_warnings: &[&str]) {
-        assert!(is_hwp(bytes));
         let (document, warnings) = parse(bytes, &Budget::standard()).unwrap();
         let texts: Vec<String> = document
             .blocks
@@ -334,11 +307,9 @@ mod tests {
             let message = format!("{error:#}");
             assert!(message.contains(expected), "{message}");
         }
-        check(b"HWP Document File V3.00 \x1A\x01\x02", "HWP 3");
         check(&file(2, &[]), "password");
         check(&file(1 << 4, &[]), "DRM");
         check(&file(0, &[]), "no text section");
-        check(&OLE_MAGIC, "damaged OLE container");
         check(b"", "damaged OLE container");
     }
 
