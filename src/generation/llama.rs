@@ -271,3 +271,98 @@ impl RmsNorm {
 fn to_f32(number: f64) -> f32 {
     number as f32
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::generation::gguf::Gguf;
+
+    const FIXTURES: &str = "fixtures/models";
+
+    fn open(path: &Path) -> Result<Llama> {
+        let device = &Device::Cpu;
+        if path.is_dir() {
+            let text = crate::fs::read_to_string(&path.join("config.json"))?;
+            let config = ModelConfig::from_json(&serde_json::from_str(&text)?)?;
+            Llama::new(config, &Weights::from_folder(path, device)?, device)
+        } else {
+            let gguf = Arc::new(Gguf::open(path)?);
+            let config = ModelConfig::from_gguf(&gguf)?;
+            Llama::new(config, &Weights::from_gguf(gguf, device), device)
+        }
+    }
+
+    /// The logits of all tokens, which are read in pieces of `n_at_once`.
+    fn logits(network: &mut Llama, tokens: &[u32], n_at_once: usize) -> Vec<Vec<f32>> {
+        let mut cache = KvCache::default();
+        network.reserve(&mut cache, tokens.len()).unwrap();
+        let mut rows = Vec::new();
+        for chunk in tokens.chunks(n_at_once) {
+            let logits = network.forward(&mut cache, chunk, Logits::All).unwrap();
+            rows.extend(logits.to_vec2::<f32>().unwrap());
+        }
+        rows
+    }
+
+    /// How far the logits are from the reference: the largest difference of an element, and the length of the
+    /// difference next to the length of the reference.
+    fn difference(ours: &[Vec<f32>], reference: &Tensor) -> (f32, f32) {
+        let reference = reference.to_vec2::<f32>().unwrap();
+        assert_eq!(ours.len(), reference.len());
+        let (mut largest, mut squares, mut reference_squares) = (0f32, 0.0, 0.0);
+        for (ours, reference) in ours.iter().zip(&reference) {
+            assert_eq!(ours.len(), reference.len());
+            for (a, b) in ours.iter().zip(reference) {
+                assert!(a.is_finite());
+                largest = largest.max((a - b).abs());
+                squares += (a - b).powi(2);
+                reference_squares += b.powi(2);
+            }
+        }
+        (largest, (squares / reference_squares).sqrt())
+    }
+
+    /// Compares the checkpoint of a folder, and its GGUF twins, with what PyTorch computed from the same weights.
+    pub(crate) fn check_folder(folder: &Path) {
+        let text = crate::fs::read_to_string(&folder.join("expected.json")).unwrap();
+        let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let ids = expected["prompt_ids"].as_array().unwrap();
+        let tokens: Vec<u32> = ids.iter().map(|id| id.as_u64().unwrap() as u32).collect();
+        let path = folder.join("expected.safetensors");
+        let values: HashMap<String, Tensor> =
+            candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        let check = |path: &Path, name: &str, is_quantised: bool| {
+            let mut network = open(path).unwrap();
+            let reference = &values[name];
+            for n_at_once in [tokens.len(), 5, 1] {
+                let ours = logits(&mut network, &tokens, n_at_once);
+                let (largest, relative) = difference(&ours, reference);
+                let message = format!(
+                    "{} by {n_at_once} tokens: {name} differ by {largest:e}, {relative:e} of their length",
+                    path.display()
+                );
+                println!("{message}");
+                if is_quantised {
+                    assert!(relative <= 1e-2, "{message}");
+                } else {
+                    assert!(largest <= 1e-4, "{message}");
+                }
+            }
+        };
+        check(folder, "logits", false);
+        let full = if values.contains_key("logits.full_attention") {
+            "logits.full_attention"
+        } else {
+            "logits"
+        };
+        check(&folder.join("model-f32.gguf"), full, false);
+        let quantised = folder.join("model-q8_0.gguf");
+        if quantised.exists() {
+            check(&quantised, "logits.q8_0", true);
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! that begins like the one before, as the questions of a batch do, is read from where they differ. A prompt is never
 //! cut: one that is longer than the model holds is an error that says both numbers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -411,7 +411,7 @@ fn folder_template(folder: &Path, tokenizer_config: Option<&Value>) -> Result<Op
     Ok(chosen.and_then(Value::as_str).map(str::to_owned))
 }
 
-fn read_if_present(path: &PathBuf) -> Result<Option<String>> {
+fn read_if_present(path: &Path) -> Result<Option<String>> {
     path.exists()
         .then(|| crate::fs::read_to_string(path))
         .transpose()
