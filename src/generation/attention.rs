@@ -89,7 +89,7 @@ impl LayerCache {
                     .reshape((n_kv_heads, n_stacked, end - start))?;
         }
         let weights = candle_nn::ops::softmax_last_dim(&scores)?;
-        let attended = weights.matmul(&values.contiguous()?)?;
+        let attended = weights.matmul(&values)?;
         Ok(attended.reshape((n_heads, n_tokens, head_dim))?)
     }
 }

@@ -208,6 +208,31 @@ mod tests {
     }
 
     #[test]
+    fn the_fixtures_templates_render_as_the_reference_does() {
+        for (folder, expected) in crate::generation::llama::tests::fixtures() {
+            let config = std::fs::read_to_string(folder.join("tokenizer_config.json")).unwrap();
+            let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+            let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+            let template =
+                ChatTemplate::new(&text("chat_template"), text("bos_token"), text("eos_token"));
+            let template = template.unwrap();
+            let chat = &expected["chat"];
+            let messages = chat["rendered_messages"].as_array().unwrap().iter();
+            let messages = messages
+                .map(|m| message(m["role"].as_str().unwrap(), m["content"].as_str().unwrap()));
+            let rendered = template.render_messages(messages.collect()).unwrap();
+            assert_eq!(rendered, chat["rendered"].as_str().unwrap());
+            let system = message("system", "규칙");
+            let refused = template
+                .render_messages(vec![system, message("user", "질문")])
+                .is_err();
+            assert_eq!(Some(refused), chat["system_refused"].as_bool());
+            let merged = template.render("규칙", "질문").unwrap();
+            assert!(merged.contains("규칙") && merged.contains("질문"));
+        }
+    }
+
+    #[test]
     fn rules_that_have_no_place_of_their_own_go_before_the_question() {
         let refusing = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not \
             supported') }}{% endif %}[INST] {{ m.content }} [/INST]{% endfor %}";
