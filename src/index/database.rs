@@ -67,6 +67,12 @@ CREATE TABLE vectors(
   vector    BLOB NOT NULL             -- little-endian f32, unit length
 ) STRICT;
 
+CREATE TABLE caches(                  -- the cache files that belong to this state
+  kind     TEXT PRIMARY KEY,
+  epoch    INTEGER NOT NULL,
+  checksum INTEGER NOT NULL           -- CRC-32 of the file's header
+) STRICT, WITHOUT ROWID;
+
 CREATE VIRTUAL TABLE terms USING fts5(
   heading, body, content='', contentless_delete=1, tokenize=\"ascii tokenchars '.%'\"
 );
@@ -98,6 +104,7 @@ fn set_up(path: &Path, embedder: &EmbedderId) -> Result<Connection> {
             let mut insert = transaction.prepare("INSERT INTO meta(key, value) VALUES(?, ?)")?;
             insert.execute(params!["format", FORMAT])?;
             insert.execute(params!["epoch", 0])?;
+            insert.execute(params!["published_epoch", 0])?;
             insert.execute(params!["embedder", embedder.name])?;
             insert.execute(params!["embedder_fingerprint", embedder.fingerprint])?;
             insert.execute(params!["dimension", i64::try_from(embedder.dimension)?])?;
@@ -202,6 +209,18 @@ pub(super) fn text_hash(embedded_text: &str) -> [u8; 16] {
 /// A vector as the database holds it.
 pub(super) fn vector_to_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// The vector in a stored blob of this dimension.
+pub(super) fn vector_from_bytes(bytes: &[u8], dimension: usize) -> Result<Vec<f32>> {
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() || numbers.len() != dimension {
+        bail!(
+            "{FILE_NAME}: a vector of {} bytes, expected {dimension} dimensions",
+            bytes.len()
+        );
+    }
+    Ok(numbers.iter().map(|x| f32::from_le_bytes(*x)).collect())
 }
 
 /// The cosine similarity of a unit vector with a stored one; `None` when the blob is not of this dimension.

@@ -3,10 +3,14 @@
 //! [`Writer`] holds the folder's lock and changes it one document a transaction; [`Reader`] pins one state and never
 //! waits.
 
+mod cache;
 mod database;
+mod hnsw;
 pub mod lexical;
 mod lock;
+mod mapped;
 mod reader;
+mod vectors;
 mod writer;
 
 use std::fmt;
@@ -90,6 +94,17 @@ pub struct Scored {
     pub id: ChunkId,
     /// Cosine similarity, or BM25 (positive), as the leg defines.
     pub similarity: f32,
+}
+
+/// A place where tests stop a process to see what is left.
+#[cfg(not(test))]
+fn fault_point(_name: &str) {}
+
+#[cfg(test)]
+fn fault_point(name: &str) {
+    if std::env::var("RAGQ_TEST_STOP_BEFORE").is_ok_and(|stop| stop == name) {
+        std::process::abort();
+    }
 }
 
 /// Why an index cannot be used, where the caller has something to say about it.
@@ -512,5 +527,249 @@ mod tests {
             .chain(["육아".to_owned()])
             .collect();
         assert_eq!(reader.lexical(&many, 5).unwrap().len(), 2);
+    }
+
+    /// Caches from the first hundred vectors on, a graph from five hundred.
+    const SMALL: writer::Policy = writer::Policy {
+        scanned_in_database: 100,
+        graph_from: 500,
+        dead_rows_per_compaction: 4,
+    };
+
+    fn open_small(folder: &Path) -> Writer {
+        let mut writer = Writer::open(folder, &embedder()).unwrap();
+        writer.policy = SMALL;
+        writer
+    }
+
+    /// Files of fifty chunks, numbered.
+    fn put_files(writer: &mut Writer, documents: &Path, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            let texts: Vec<String> = (0..50)
+                .map(|i| format!("파일 {number}의 내용 {i}"))
+                .collect();
+            let texts: Vec<(&str, &str)> =
+                texts.iter().map(|text| ("제1조", text.as_str())).collect();
+            writer
+                .replace(
+                    &file(&documents.join(format!("{number}.txt"))),
+                    &new_chunks(&texts),
+                )
+                .unwrap();
+        }
+    }
+
+    /// What `nearest` must answer, from every chunk's exact similarity.
+    fn nearest_by_sorting(reader: &Reader, query: &[f32], top_k: usize) -> Vec<Scored> {
+        let mut select = reader.db.prepare("SELECT id FROM chunks").unwrap();
+        let ids: Vec<ChunkId> = select
+            .query_map([], |row| Ok(ChunkId(row.get(0)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let similarities = reader.similarities(query, &ids).unwrap();
+        let mut all: Vec<Scored> = ids
+            .into_iter()
+            .zip(similarities)
+            .map(|(id, similarity)| Scored { id, similarity })
+            .collect();
+        all.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then(a.id.cmp(&b.id)));
+        all.truncate(top_k);
+        all
+    }
+
+    fn check_nearest(folder: &Path, expect_cache: bool, expect_graph: bool) {
+        let reader = Reader::open(folder).unwrap();
+        assert_eq!(reader.caches.problems, [""; 0]);
+        assert_eq!(
+            (
+                reader.caches.vectors.is_some(),
+                reader.caches.graph.is_some()
+            ),
+            (expect_cache, expect_graph)
+        );
+        for seed in 0..20 {
+            let query = embed(&seed.to_string());
+            for top_k in [1, 10] {
+                assert_eq!(
+                    reader.nearest(&query, top_k).unwrap(),
+                    nearest_by_sorting(&reader, &query, top_k)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_are_the_nearest_through_all_the_life_of_the_caches() {
+        let bench = bench();
+        let folder = &bench.folder;
+        let mut writer = open_small(folder);
+        check_nearest(folder, false, false);
+        put_files(&mut writer, &bench.documents, 0..2);
+        writer.publish().unwrap();
+        check_nearest(folder, false, false);
+        put_files(&mut writer, &bench.documents, 2..8);
+        writer.publish().unwrap();
+        check_nearest(folder, true, false);
+        put_files(&mut writer, &bench.documents, 8..9);
+        check_nearest(folder, true, false);
+        put_files(&mut writer, &bench.documents, 9..20);
+        writer.publish().unwrap();
+        check_nearest(folder, true, true);
+        put_files(&mut writer, &bench.documents, 20..23);
+        writer.publish().unwrap();
+        check_nearest(folder, true, true);
+        put_files(&mut writer, &bench.documents, 23..24);
+        for number in 0..3 {
+            writer
+                .remove(&bench.documents.join(format!("{number}.txt")))
+                .unwrap();
+        }
+        check_nearest(folder, true, true);
+        for number in 3..10 {
+            writer
+                .remove(&bench.documents.join(format!("{number}.txt")))
+                .unwrap();
+        }
+        writer.publish().unwrap();
+        check_nearest(folder, true, true);
+        for number in 10..24 {
+            writer
+                .remove(&bench.documents.join(format!("{number}.txt")))
+                .unwrap();
+        }
+        writer.publish().unwrap();
+        let reader = Reader::open(folder).unwrap();
+        assert_eq!(reader.nearest(&embed("x"), 3).unwrap(), []);
+    }
+
+    #[test]
+    fn a_thousand_equal_chunks_do_not_hide_the_others() {
+        let bench = bench();
+        let mut writer = open_small(&bench.folder);
+        put_files(&mut writer, &bench.documents, 0..12);
+        let same = vec![("제1조", "같은 내용"); 1000];
+        writer
+            .replace(&file(&bench.documents.join("same.txt")), &new_chunks(&same))
+            .unwrap();
+        writer.publish().unwrap();
+        check_nearest(&bench.folder, true, true);
+    }
+
+    fn cache_files(folder: &Path) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = folder
+            .read_dir()
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "cache")
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn damaged_caches_never_change_an_answer_and_are_made_again() {
+        let bench = bench();
+        let mut writer = open_small(&bench.folder);
+        put_files(&mut writer, &bench.documents, 0..12);
+        let queries: Vec<Vec<f32>> = (0..3).map(|i| embed(&i.to_string())).collect();
+        let answers = || -> Vec<Vec<Scored>> {
+            let reader = Reader::open(&bench.folder).unwrap();
+            queries
+                .iter()
+                .map(|query| reader.nearest(query, 5).unwrap())
+                .collect()
+        };
+        let expected = answers();
+        let damages: [(&str, fn(&Path)); 5] = [
+            ("removed", |path| std::fs::remove_file(path).unwrap()),
+            ("empty", |path| crate::fs::write_atomic(path, b"").unwrap()),
+            ("cut short", |path| {
+                let bytes = crate::fs::read(path).unwrap();
+                crate::fs::write_atomic(path, &bytes[..bytes.len() / 2]).unwrap();
+            }),
+            ("zeros", |path| {
+                let bytes = crate::fs::read(path).unwrap();
+                crate::fs::write_atomic(path, &vec![0; bytes.len()]).unwrap();
+            }),
+            ("a bit flipped in every block but the header", |path| {
+                let mut bytes = crate::fs::read(path).unwrap();
+                (4096..bytes.len())
+                    .step_by(1000)
+                    .for_each(|at| bytes[at] ^= 4);
+                crate::fs::write_atomic(path, &bytes).unwrap();
+            }),
+        ];
+        for (name, damage) in damages {
+            for i in 0..2 {
+                writer.publish().unwrap();
+                let files = cache_files(&bench.folder);
+                assert_eq!(files.len(), 2, "{files:?}");
+                damage(&files[i]);
+                assert_eq!(answers(), expected, "{} {name}", files[i].display());
+            }
+        }
+        writer.publish().unwrap();
+        check_nearest(&bench.folder, true, true);
+    }
+
+    /// Run by the test below in a process of its own.
+    #[test]
+    fn child_publishes() {
+        if let Some(documents) = std::env::var_os("RAGQ_TEST_DOCUMENTS") {
+            let documents = PathBuf::from(documents);
+            let mut writer = open_small(&documents.join(".ragq"));
+            writer.publish().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_process_that_ends_before_any_step_of_publishing_leaves_a_whole_index() {
+        let steps = [
+            "sync cache",
+            "rename cache",
+            "sync folder",
+            "name cache",
+            "remove old caches",
+        ];
+        for step in steps {
+            let bench = bench();
+            let mut writer = open_small(&bench.folder);
+            put_files(&mut writer, &bench.documents, 0..4);
+            writer.publish().unwrap();
+            put_files(&mut writer, &bench.documents, 4..12);
+            drop(writer);
+            let publish = |stop: &str| {
+                std::process::Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "index::tests::child_publishes"])
+                    .env("RAGQ_TEST_DOCUMENTS", &bench.documents)
+                    .env("RAGQ_TEST_STOP_BEFORE", stop)
+                    .output()
+                    .unwrap()
+            };
+            assert!(
+                !publish(step).status.success(),
+                "nothing stopped before: {step}"
+            );
+            let has_new = step == "remove old caches";
+            check_nearest(&bench.folder, true, has_new);
+            assert!(publish("").status.success());
+            check_nearest(&bench.folder, true, true);
+            assert_eq!(cache_files(&bench.folder).len(), 2, "{step}");
+            let names = bench
+                .folder
+                .read_dir()
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name());
+            assert_eq!(
+                names
+                    .filter(|name| name.as_encoded_bytes().starts_with(b".new"))
+                    .count(),
+                0
+            );
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::cache::Caches;
 use super::database::{self, Paths};
+use super::vectors::{Best, Row as QuantisedRow, VectorCache};
 use super::{ChunkId, FileRecord, IndexError, Scored, StoredChunk, writer};
 use crate::chunk::Chunk;
 use crate::document::Location;
@@ -16,10 +18,16 @@ const CHUNK_COLUMNS: &str =
      sections.headings, sheet, row, line
      FROM chunks JOIN sections ON sections.id = section_id JOIN files ON files.id = file_id";
 
+/// Candidates by quantised similarity, whose exact similarity then decides: so many for each result, and at least so
+/// many (also what the search in the graph keeps open, `ef`).
+const CANDIDATES_PER_RESULT: usize = 4;
+const LEAST_CANDIDATES: usize = 64;
+
 /// One unchanging view of an index.
 #[derive(Debug)]
 pub struct Reader {
-    db: Connection,
+    pub(super) db: Connection,
+    pub(super) caches: Caches,
     folder: PathBuf,
     paths: Paths,
     embedder: EmbedderId,
@@ -31,10 +39,17 @@ impl Reader {
     /// # Errors
     /// [`IndexError`] when there is none, or it is of a newer format; otherwise the system's reason.
     pub fn open(folder: &Path) -> Result<Reader> {
-        let db = database::open_pinned(folder)?;
+        let mut db = database::open_pinned(folder)?;
+        let mut caches = Caches::open(&db, folder)?;
+        if !caches.problems.is_empty() {
+            // Perhaps a writer published and removed the old files between the two lines above.
+            db = database::open_pinned(folder)?;
+            caches = Caches::open(&db, folder)?;
+        }
         let embedder = database::embedder(&db)?;
         Ok(Reader {
             db,
+            caches,
             folder: folder.to_owned(),
             paths: Paths::new(folder)?,
             embedder,
@@ -65,33 +80,104 @@ impl Reader {
     /// When the vector's length is wrong or the database cannot be read.
     pub fn nearest(&self, query: &[f32], top_k: usize) -> Result<Vec<Scored>> {
         writer::check_unit_vector(query, self.embedder.dimension)?;
-        let mut scored = Vec::new();
-        let mut select = self.db.prepare_cached("SELECT id, vector FROM vectors")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let bytes = row.get_ref(1)?.as_blob()?;
-            let similarity = database::similarity_to_bytes(query, bytes)
-                .context("a vector of another dimension")?;
-            scored.push((row.get::<_, i64>(0)?, similarity));
-        }
-        scored.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let mut found = Vec::with_capacity(top_k);
-        let mut chunks_of = self
-            .db
-            .prepare_cached("SELECT id FROM chunks WHERE vector_id = ? ORDER BY id")?;
-        for (vector_id, similarity) in scored {
-            if found.len() >= top_k {
-                break;
+        if let Some(cache) = &self.caches.vectors {
+            // A damaged cache is no reason not to answer; `check` tells of it.
+            if let Ok(found) = self.nearest_by_cache(cache, query, top_k) {
+                return Ok(found);
             }
-            for id in chunks_of.query_map([vector_id], |row| row.get(0))? {
+        }
+        let candidates = self.scan_database(query, 0, top_k)?;
+        self.chunks_of_vectors(query, &candidates, top_k)
+    }
+
+    fn nearest_by_cache(
+        &self,
+        cache: &VectorCache,
+        query: &[f32],
+        top_k: usize,
+    ) -> Result<Vec<Scored>> {
+        let row = QuantisedRow::new(query);
+        let newer = self.scan_database(query, cache.last_id(), top_k)?;
+        let mut n_candidates = (CANDIDATES_PER_RESULT * top_k).max(LEAST_CANDIDATES);
+        loop {
+            let rows = match &self.caches.graph {
+                Some(graph) if n_candidates < cache.n_rows() / 8 => {
+                    let mut rows = graph.search(cache, &row, n_candidates)?;
+                    rows.extend(cache.scan(&row, graph.n_rows(), n_candidates)?);
+                    rows
+                }
+                _ => cache.scan(&row, 0, n_candidates)?,
+            };
+            let mut candidates = newer.clone();
+            for (row, _) in rows {
+                candidates.push(cache.id(row)?);
+            }
+            let found = self.chunks_of_vectors(query, &candidates, top_k)?;
+            // Rows of removed texts take places among the candidates; then more are needed.
+            if found.len() >= top_k || n_candidates >= cache.n_rows() {
+                return Ok(found);
+            }
+            n_candidates *= 4;
+        }
+    }
+
+    /// The vectors after `after_id` nearest to the query, at most `n`.
+    fn scan_database(&self, query: &[f32], after_id: i64, n: usize) -> Result<Vec<i64>> {
+        let mut best = Best::new(n);
+        let mut ids = Vec::new();
+        let mut select = self
+            .db
+            .prepare_cached("SELECT id, vector FROM vectors WHERE id > ? ORDER BY id")?;
+        let mut rows = select.query([after_id])?;
+        while let Some(row) = rows.next()? {
+            best.offer(
+                ids.len(),
+                self.similarity(query, row.get_ref(1)?.as_blob()?)?,
+            );
+            ids.push(row.get(0)?);
+        }
+        Ok(best
+            .into_sorted()
+            .into_iter()
+            .filter_map(|(i, _)| ids.get(i).copied())
+            .collect())
+    }
+
+    /// The chunks that have these vectors, by exact similarity, at most `top_k`.
+    fn chunks_of_vectors(
+        &self,
+        query: &[f32],
+        vector_ids: &[i64],
+        top_k: usize,
+    ) -> Result<Vec<Scored>> {
+        let mut select = self.db.prepare_cached(
+            "SELECT chunks.id, vector FROM vectors JOIN chunks ON vector_id = vectors.id WHERE vectors.id = ?
+             ORDER BY chunks.id LIMIT ?",
+        )?;
+        let limit = i64::try_from(top_k)?;
+        let mut found = Vec::with_capacity(vector_ids.len());
+        for id in vector_ids {
+            let mut rows = select.query((id, limit))?;
+            let mut similarity = None;
+            while let Some(row) = rows.next()? {
+                let similarity = match similarity {
+                    Some(similarity) => similarity,
+                    None => *similarity.insert(self.similarity(query, row.get_ref(1)?.as_blob()?)?),
+                };
                 found.push(Scored {
-                    id: ChunkId(id?),
+                    id: ChunkId(row.get(0)?),
                     similarity,
                 });
             }
         }
+        found.sort_unstable_by(|a, b| b.similarity.total_cmp(&a.similarity).then(a.id.cmp(&b.id)));
         found.truncate(top_k);
         Ok(found)
+    }
+
+    fn similarity(&self, query: &[f32], stored: &[u8]) -> Result<f32> {
+        database::similarity_to_bytes(query, stored)
+            .with_context(|| format!("{}: a vector of another dimension", self.folder.display()))
     }
 
     /// Cosine similarity of a unit vector with each of these chunks.
@@ -110,10 +196,7 @@ impl Reader {
                 bail!("chunk {}: not in the index", id.0);
             };
             let bytes = row.get_ref(0)?.as_blob()?;
-            similarities.push(
-                database::similarity_to_bytes(query, bytes)
-                    .context("a vector of another dimension")?,
-            );
+            similarities.push(self.similarity(query, bytes)?);
         }
         Ok(similarities)
     }

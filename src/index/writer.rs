@@ -1,22 +1,64 @@
 //! Changing an index: one document, one transaction.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::cache::{self, Caches, Named};
 use super::database::{self, Paths};
+use super::hnsw::{self, Graph};
 use super::lock::Lock;
-use super::{FileRecord, FileState, IndexError, NewChunk, lexical};
+use super::mapped::Kind;
+use super::vectors::{self, VectorCache};
+use super::{FileRecord, FileState, IndexError, NewChunk, fault_point, lexical};
 use crate::embedding::EmbedderId;
+
+/// When a cache pays for its making.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy {
+    /// So many vectors are read from the database at each question rather than written to a cache.
+    pub(super) scanned_in_database: usize,
+    /// From so many rows on, a search in the graph is cheaper than a scan of the vector cache.
+    pub(super) graph_from: usize,
+    /// One row in so many may be dead before the cache is written without them.
+    pub(super) dead_rows_per_compaction: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            scanned_in_database: 512,
+            graph_from: 40_000,
+            dead_rows_per_compaction: 4,
+        }
+    }
+}
+
+impl Policy {
+    /// How many vectors may be missing in a cache of so many rows: reading one from the database costs about as much
+    /// as writing 500 rows of the cache costs a single time.
+    fn most_new_rows(self, n_rows: usize) -> usize {
+        self.scanned_in_database + n_rows / 512
+    }
+
+    /// Whether to build a graph. Each is built when the rows have grown by a quarter, so that all building together
+    /// costs a few times the last.
+    fn wants_graph(self, n_rows: usize, n_in_graph: usize) -> bool {
+        n_rows >= self.graph_from
+            && n_rows - n_in_graph.min(n_rows) > (self.graph_from / 2).max(n_in_graph / 4)
+    }
+}
 
 /// The one process that may change an index.
 #[derive(Debug)]
 pub struct Writer {
     db: Connection,
+    folder: PathBuf,
     paths: Paths,
     dimension: usize,
+    pub(super) policy: Policy,
     _lock: Lock,
 }
 
@@ -35,8 +77,10 @@ impl Writer {
         let paths = Paths::new(folder)?;
         Ok(Writer {
             db,
+            folder: folder.to_owned(),
             paths,
             dimension: embedder.dimension,
+            policy: Policy::default(),
             _lock: lock,
         })
     }
@@ -120,12 +164,105 @@ impl Writer {
     /// # Errors
     /// When the caches cannot be written; the index itself is whole.
     pub fn publish(&mut self) -> Result<()> {
+        let epoch: i64 = database::meta(&self.db, "epoch")?;
+        let caches = Caches::open(&self.db, &self.folder)?;
+        if caches.problems.is_empty()
+            && epoch == database::meta::<i64>(&self.db, "published_epoch")?
+        {
+            return Ok(());
+        }
+        self.remove_unused_vectors()?;
+        self.publish_vectors(caches)?;
+        self.publish_graph()?;
+        fault_point("remove old caches");
+        cache::remove_unnamed(&self.db, &self.folder)?;
+        self.db.execute(
+            "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'epoch') WHERE key = 'published_epoch'",
+            [],
+        )?;
+        // Moves the log into the database file, as far as readers let it; what is left goes with the next one.
+        self.db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    fn remove_unused_vectors(&mut self) -> Result<()> {
         let transaction = self.db.transaction()?;
         transaction.execute(
             "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE vector_id = vectors.id)",
             [],
         )?;
         commit(transaction)
+    }
+
+    /// Writes the vector cache when enough has changed since the last one.
+    fn publish_vectors(&mut self, mut caches: Caches) -> Result<()> {
+        let last_id = caches.vectors.as_ref().map_or(0, VectorCache::last_id);
+        let count = "SELECT count(*) FROM vectors WHERE id";
+        let n_new = self.count(&format!("{count} > ?"), last_id)?;
+        let n_living = self.count(&format!("{count} <= ?"), last_id)?;
+        let n_rows = caches.vectors.as_ref().map_or(0, VectorCache::n_rows);
+        let compact = n_rows - n_living.min(n_rows) > n_rows / self.policy.dead_rows_per_compaction;
+        if !compact && caches.problems.is_empty() && n_new <= self.policy.most_new_rows(n_rows) {
+            return Ok(());
+        }
+        if compact {
+            caches.vectors = None;
+        }
+        let old = caches.vectors.as_ref();
+        let after = old.map_or(0, VectorCache::last_id);
+        // Without the old rows in their old places, the graph speaks of other vectors.
+        let forget: &[Kind] = if old.is_some() { &[] } else { &[Kind::Graph] };
+        self.put_in_place(Kind::Vectors, forget, |db, path, dimension| {
+            vectors::write(path, dimension, old, |push| {
+                let mut select =
+                    db.prepare("SELECT id, vector FROM vectors WHERE id > ? ORDER BY id")?;
+                let mut rows = select.query([after])?;
+                while let Some(row) = rows.next()? {
+                    let vector =
+                        database::vector_from_bytes(row.get_ref(1)?.as_blob()?, dimension)?;
+                    push(row.get(0)?, &vector)?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Builds the graph when so many rows lie outside it that scanning them costs more than it is worth.
+    fn publish_graph(&mut self) -> Result<()> {
+        let caches = Caches::open(&self.db, &self.folder)?;
+        let Some(vectors) = &caches.vectors else {
+            return Ok(());
+        };
+        let n_in_graph = caches.graph.as_ref().map_or(0, Graph::n_rows);
+        if !self.policy.wants_graph(vectors.n_rows(), n_in_graph) {
+            return Ok(());
+        }
+        self.put_in_place(Kind::Graph, &[], |_, path, _| hnsw::build(path, vectors))
+    }
+
+    /// Lets `write` make a cache file and names it; names no longer those that it makes wrong.
+    fn put_in_place(
+        &mut self,
+        kind: Kind,
+        forget: &[Kind],
+        write: impl FnOnce(&Connection, &Path, usize) -> Result<u32>,
+    ) -> Result<()> {
+        let epoch = database::meta::<i64>(&self.db, "epoch")? + 1;
+        let path = cache::path(&self.folder, kind, epoch);
+        let checksum = write(&self.db, &path, self.dimension)?;
+        fault_point("name cache");
+        let transaction = self.db.transaction()?;
+        cache::name(&transaction, kind, Named { epoch, checksum })?;
+        for kind in forget {
+            cache::forget(&transaction, *kind)?;
+        }
+        commit(transaction)
+    }
+
+    fn count(&self, select: &str, parameter: i64) -> Result<usize> {
+        let n: i64 = self.db.query_row(select, [parameter], |row| row.get(0))?;
+        Ok(usize::try_from(n)?)
     }
 }
 
