@@ -12,6 +12,7 @@ mod lora;
 mod mapping;
 mod rope;
 mod sampling;
+mod softmax;
 mod tokenizer;
 mod weights;
 
