@@ -7,6 +7,8 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
+use super::softmax::Attention;
+
 /// Keys and values of one layer, f32.
 #[derive(Debug)]
 pub(crate) struct LayerCache {
@@ -77,42 +79,24 @@ impl LayerCache {
 
         let n_stacked = n_heads / n_kv_heads * n_tokens;
         let queries = queries.reshape((n_kv_heads, n_stacked, head_dim))?;
-        #[expect(clippy::cast_precision_loss, reason = "a head is narrow")]
-        let scale = 1.0 / (head_dim as f64).sqrt();
-        let mut scores = (queries * scale)?.matmul(&keys.t()?)?;
-        if n_tokens > 1 {
-            let mask = mask(position, n_tokens, start, window, scores.device())?;
-            let by_token = scores.reshape((n_heads, n_tokens, end - start))?;
-            scores =
-                by_token
-                    .broadcast_add(&mask)?
-                    .reshape((n_kv_heads, n_stacked, end - start))?;
+        let scores = queries.matmul(&keys.t()?)?;
+        let weights = Attention {
+            position,
+            n_tokens,
+            first_key: start,
+            window,
+            scale: inverse_root(head_dim),
         }
-        let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+        .softmax(scores)?;
         let attended = weights.matmul(&values)?;
         Ok(attended.reshape((n_heads, n_tokens, head_dim))?)
     }
 }
 
-/// 0 where a token of `position..position + n_tokens` sees a key of `start..`, -∞ where it does not: `[tokens, keys]`.
-fn mask(
-    position: usize,
-    n_tokens: usize,
-    start: usize,
-    window: Option<usize>,
-    device: &Device,
-) -> Result<Tensor> {
-    let end = position + n_tokens;
-    let mut values = Vec::with_capacity(n_tokens * (end - start));
-    for query in position..end {
-        let first = window.map_or(0, |window| (query + 1).saturating_sub(window));
-        values.extend((start..end).map(|key| {
-            if (first..=query).contains(&key) {
-                0.0
-            } else {
-                f32::NEG_INFINITY
-            }
-        }));
-    }
-    Ok(Tensor::from_vec(values, (n_tokens, end - start), device)?)
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a head is at most a few hundred wide"
+)]
+fn inverse_root(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
 }

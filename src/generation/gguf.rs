@@ -367,3 +367,114 @@ impl<'a> Reader<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &str = "fixtures/models/tiny-llama/model-q8_0.gguf";
+
+    fn open(bytes: &[u8]) -> Result<Gguf> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        Gguf::open(&path)
+    }
+
+    #[test]
+    fn it_reads_what_candle_reads() {
+        let mut file = std::fs::File::open(MODEL).unwrap();
+        let candle = candle_core::quantized::gguf_file::Content::read(&mut file).unwrap();
+        let ours = Gguf::open(MODEL.as_ref()).unwrap();
+        assert_eq!(ours.metadata.len(), candle.metadata.len());
+        assert_eq!(ours.tensors.len(), candle.tensor_infos.len());
+        let device = &candle_core::Device::Cpu;
+        for name in candle.tensor_infos.keys() {
+            let theirs = candle.tensor(&mut file, name, device).unwrap();
+            let tensor = ours.tensor(name).unwrap();
+            assert_eq!(tensor.shape(), theirs.shape().dims(), "{name}");
+            let theirs = theirs.dequantize(device).unwrap().flatten_all().unwrap();
+            assert_eq!(tensor.values().unwrap(), theirs.to_vec1::<f32>().unwrap());
+        }
+        assert_eq!(ours.string("general.architecture").unwrap(), Some("llama"));
+        assert_eq!(ours.integer("llama.block_count").unwrap(), Some(2));
+        assert_eq!(ours.integer("llama.nothing").unwrap(), None);
+    }
+
+    #[test]
+    fn a_key_of_the_wrong_kind_is_named() {
+        let gguf = Gguf::open(MODEL.as_ref()).unwrap();
+        let error = gguf.integer("general.architecture").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "general.architecture: expected a non-negative integer, got \"llama\""
+        );
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error_wherever_it_ends() {
+        let bytes = std::fs::read(MODEL).unwrap();
+        for n_bytes in (0..bytes.len()).step_by(97).chain([bytes.len() - 1]) {
+            let error = open(&bytes[..n_bytes]).map(|_| n_bytes).unwrap_err();
+            let error = format!("{error:#}");
+            let expected = ["truncated", "too short", "empty"];
+            assert!(expected.iter().any(|word| error.contains(word)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_never_panics() {
+        let bytes = std::fs::read(MODEL).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        for position in (0..12_000.min(bytes.len())).step_by(29) {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 0xFF;
+            std::fs::write(&path, damaged).unwrap();
+            // Either is right: a damaged name still is a name.
+            let device = &candle_core::Device::Cpu;
+            let _ = crate::generation::LocalModel::open(&path, "damaged", None, device);
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let check = |bytes: &[u8], expected: &str| {
+            let error = format!("{:#}", open(bytes).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        };
+        check(b"PK\x03\x04....", "not a GGUF file: it starts with \"PK");
+        check(b"GGUF\x01\0\0\0", "GGUF version 1, expected 2 or 3");
+        let mut one_tensor = b"GGUF\x03\0\0\0".to_vec();
+        one_tensor.extend(1u64.to_le_bytes());
+        one_tensor.extend(0u64.to_le_bytes());
+        one_tensor.extend(1u64.to_le_bytes());
+        one_tensor.extend(b"w");
+        one_tensor.extend(1u32.to_le_bytes());
+        one_tensor.extend(256u64.to_le_bytes());
+        one_tensor.extend(23u32.to_le_bytes());
+        one_tensor.extend(0u64.to_le_bytes());
+        check(
+            &one_tensor,
+            "tensor w: quantisation IQ4_XS: not supported, expected one of F32, F16",
+        );
+    }
+
+    #[test]
+    fn shards_are_opened_together() {
+        let check = |name: &str, expected: &[&str]| {
+            let names: Vec<String> = shards(name.as_ref())
+                .unwrap()
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            assert_eq!(names, expected);
+        };
+        check("a/model.gguf", &["a/model.gguf"]);
+        check(
+            "a/m-00001-of-00002.gguf",
+            &["a/m-00001-of-00002.gguf", "a/m-00002-of-00002.gguf"],
+        );
+        assert!(shards("m-00002-of-00002.gguf".as_ref()).is_err());
+    }
+}

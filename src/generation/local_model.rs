@@ -19,7 +19,7 @@ use super::config::ModelConfig;
 use super::gguf::Gguf;
 use super::llama::{CHUNK_TOKENS, KvCache, Llama, Logits};
 use super::lora::Adapter;
-use super::sampling::Sampler;
+use super::sampling::{Sampler, most_likely};
 use super::tokenizer::{TextStream, Tokenizer};
 use super::weights::Weights;
 use super::{Generate, GenerationOptions};
@@ -264,10 +264,11 @@ impl LocalModel {
         Ok(Some(logits.flatten_all()?.to_vec1()?))
     }
 
+    /// Generates from the logits after the prompt until something ends it.
     fn decode(
         &mut self,
         prompt: &[u32],
-        mut logits: Vec<f32>,
+        logits: Vec<f32>,
         max_tokens: usize,
         sampler: &mut Sampler,
         on_text: &mut dyn FnMut(&str) -> bool,
@@ -275,27 +276,39 @@ impl LocalModel {
     ) -> Result<()> {
         let mut text = prompt.to_vec();
         let mut stream = TextStream::after(prompt);
+        let mut lookup = PromptLookup::default();
+        let mut rows = vec![logits];
         completion.finish = Finish::MaxTokens;
-        while completion.n_generated_tokens < max_tokens {
-            let token = sampler.next(&logits, &text)?;
-            if self.tokenizer.is_end(token) {
-                completion.finish = Finish::EndOfTurn;
+        'text: loop {
+            for logits in &rows {
+                if completion.n_generated_tokens == max_tokens {
+                    break 'text;
+                }
+                let token = sampler.next(logits, &text)?;
+                if self.tokenizer.is_end(token) {
+                    completion.finish = Finish::EndOfTurn;
+                    break 'text;
+                }
+                text.push(token);
+                completion.n_generated_tokens += 1;
+                let piece = stream.push(&self.tokenizer, token)?;
+                completion.text.push_str(&piece);
+                if !piece.is_empty() && !on_text(&piece) {
+                    completion.finish = Finish::Stopped;
+                    return Ok(());
+                }
+            }
+            let n_left = max_tokens - completion.n_generated_tokens;
+            if n_left == 0 {
                 break;
             }
-            text.push(token);
-            completion.n_generated_tokens += 1;
-            let piece = stream.push(&self.tokenizer, token)?;
-            completion.text.push_str(&piece);
-            if !piece.is_empty() && !on_text(&piece) {
-                completion.finish = Finish::Stopped;
-                return Ok(());
-            }
-            if completion.n_generated_tokens < max_tokens {
-                let next = self
-                    .network
-                    .forward(&mut self.cache, &[token], Logits::Last)?;
-                logits = next.flatten_all()?.to_vec1()?;
-            }
+            let draft = if sampler.is_greedy() {
+                lookup.draft(&text, n_left - 1)
+            } else {
+                &[]
+            };
+            rows = self.advance(text.last().copied(), draft)?;
+            lookup.learn(draft.len(), rows.len() - 1);
         }
         let rest = stream.finish(&self.tokenizer)?;
         completion.text.push_str(&rest);
@@ -303,6 +316,78 @@ impl LocalModel {
             completion.finish = Finish::Stopped;
         }
         Ok(())
+    }
+
+    /// Reads the token that was chosen last and, in the same pass, a draft of what may follow it. Returns the logits
+    /// after the token and after each token of the draft that is indeed the most likely one.
+    fn advance(&mut self, token: Option<u32>, draft: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let n_before = self.cache.tokens().len();
+        let tokens: Vec<u32> = token.into_iter().chain(draft.iter().copied()).collect();
+        let logits = self
+            .network
+            .forward(&mut self.cache, &tokens, Logits::All)?;
+        let mut rows: Vec<Vec<f32>> = logits.to_vec2()?;
+        let mut n_right = 0;
+        for (logits, drafted) in rows.iter().zip(draft) {
+            if most_likely(logits)? != *drafted {
+                break;
+            }
+            n_right += 1;
+        }
+        rows.truncate(n_right + 1);
+        self.cache.truncate(n_before + n_right + 1);
+        Ok(rows)
+    }
+}
+
+/// Prompt-lookup decoding (Saxena 2023, <https://github.com/apoorvumang/prompt-lookup-decoding>): an answer that quotes
+/// its passages goes on as the prompt did. What followed the latest tokens earlier in the text is a draft, which the
+/// model checks in one pass; the text stays what it would have been.
+#[derive(Debug)]
+struct PromptLookup {
+    /// Tokens that are drafted next time.
+    n_draft: usize,
+}
+
+impl Default for PromptLookup {
+    fn default() -> Self {
+        PromptLookup { n_draft: 4 }
+    }
+}
+
+impl PromptLookup {
+    /// Tokens that must repeat before anything is drafted.
+    const N_MATCHED: usize = 3;
+    /// Checking 8 tokens costs two to three times a single one; beyond that it grows in proportion.
+    const MAX_DRAFT: usize = 8;
+
+    /// What followed the last tokens of `text` the latest time they stood in it before, at most `max_tokens`.
+    fn draft<'a>(&self, text: &'a [u32], max_tokens: usize) -> &'a [u32] {
+        let n_draft = self.n_draft.min(max_tokens);
+        let Some(n_before) = text.len().checked_sub(Self::N_MATCHED) else {
+            return &[];
+        };
+        let (before, last) = text.split_at(n_before);
+        let followed = (0..before.len())
+            .rev()
+            .find(|&start| text.get(start..start + Self::N_MATCHED) == Some(last));
+        let Some(start) = followed else {
+            return &[];
+        };
+        let after = text.get(start + Self::N_MATCHED..).unwrap_or(&[]);
+        after.get(..n_draft.min(after.len())).unwrap_or(&[])
+    }
+
+    /// Drafts longer after one that was right to its end, shorter after one that was not.
+    fn learn(&mut self, n_drafted: usize, n_right: usize) {
+        if n_drafted == 0 {
+            return;
+        }
+        self.n_draft = if n_right == n_drafted {
+            (self.n_draft * 2).min(Self::MAX_DRAFT)
+        } else {
+            (n_right + 1).min(Self::MAX_DRAFT)
+        };
     }
 }
 
@@ -689,6 +774,52 @@ mod tests {
         let again = answer(&mut model, "복장 규정은?");
         assert_eq!(again.n_reused_tokens, again.n_prompt_tokens - 1);
         assert_eq!(again.text, alone.text);
+    }
+
+    #[test]
+    fn drafts_come_from_the_latest_repetition() {
+        let lookup = PromptLookup::default();
+        let check = |text: &[u32], max_tokens, expected: &[u32]| {
+            assert_eq!(lookup.draft(text, max_tokens), expected);
+        };
+        check(&[1, 2, 3, 4, 5, 1, 2, 3], 9, &[4, 5, 1, 2]);
+        check(&[1, 2, 3, 4, 5, 1, 2, 3], 2, &[4, 5]);
+        check(&[1, 2, 3, 4, 1, 2, 3, 6, 1, 2, 3], 1, &[6]);
+        check(&[1, 2, 3, 4, 5, 6, 2, 3], 9, &[]);
+        check(&[7, 7, 7, 7], 9, &[7]);
+        check(&[1, 2], 9, &[]);
+        check(&[], 9, &[]);
+    }
+
+    #[test]
+    fn drafting_leaves_the_text_as_it_is() {
+        let mut model = open("fixtures/models/tiny-llama".as_ref());
+        // A repetitive prompt, so that there are drafts, right ones and wrong ones.
+        let prompt = "휴직 기간 2년. 휴직 기간 2년. 휴직 기간 2년. 휴직 기간";
+        let completion = model.complete(prompt, &tokens(64), &mut |_| true).unwrap();
+        let start = model.tokenizer.encode_text(prompt).unwrap();
+        let mut text = start.clone();
+        let mut cache = KvCache::default();
+        model.network.reserve(&mut cache, 300).unwrap();
+        let mut next = start.clone();
+        while text.len() < start.len() + completion.n_generated_tokens {
+            let logits = model.network.forward(&mut cache, &next, Logits::Last);
+            let logits = logits.unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            next = vec![most_likely(&logits).unwrap()];
+            text.extend(&next);
+        }
+        let known = model.cache.tokens();
+        assert_eq!(
+            text[..known.len().min(text.len())],
+            known[..known.len().min(text.len())]
+        );
+        let mut stream = TextStream::after(&start);
+        let mut expected = String::new();
+        for &token in &text[start.len()..] {
+            expected.push_str(&stream.push(&model.tokenizer, token).unwrap());
+        }
+        expected.push_str(&stream.finish(&model.tokenizer).unwrap());
+        assert_eq!(completion.text, expected);
     }
 
     #[test]

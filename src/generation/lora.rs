@@ -224,3 +224,155 @@ impl LowRank {
         Ok(x.matmul(&self.down.t()?)?.matmul(&self.up.t()?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::generation::config::ModelConfig;
+    use crate::generation::gguf::Gguf;
+    use crate::generation::llama::{KvCache, Llama, Logits};
+    use crate::generation::weights::Weights;
+
+    const BASE: &str = "fixtures/models/tiny-llama";
+    const RANK: usize = 4;
+    const ALPHA: f64 = 8.0;
+
+    fn base_tensors() -> HashMap<String, Tensor> {
+        let path = Path::new(BASE).join("model.safetensors");
+        candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+    }
+
+    /// Writes an adapter that changes two projections of every layer, and returns its matrices by the name of the
+    /// weight they change.
+    fn write_adapter(folder: &Path, config: &Value) -> HashMap<String, (Tensor, Tensor)> {
+        let mut matrices = HashMap::new();
+        let mut saved = HashMap::new();
+        for (name, weight) in base_tensors() {
+            let Some(module) = name.strip_suffix(".weight") else {
+                continue;
+            };
+            if !module.ends_with("q_proj") && !module.ends_with("down_proj") {
+                continue;
+            }
+            let (n_out, n_in) = weight.dims2().unwrap();
+            let a = Tensor::randn(0f32, 0.2, (RANK, n_in), &Device::Cpu).unwrap();
+            let b = Tensor::randn(0f32, 0.2, (n_out, RANK), &Device::Cpu).unwrap();
+            let prefix = format!("base_model.model.{module}");
+            saved.insert(format!("{prefix}.lora_A.weight"), a.clone());
+            saved.insert(format!("{prefix}.lora_B.weight"), b.clone());
+            matrices.insert(name, (a, b));
+        }
+        let path = folder.join("adapter_model.safetensors");
+        candle_core::safetensors::save(&saved, path).unwrap();
+        let path = folder.join("adapter_config.json");
+        std::fs::write(path, config.to_string()).unwrap();
+        matrices
+    }
+
+    fn logits(config: ModelConfig, weights: &Weights) -> Result<Vec<f32>> {
+        let tokens: Vec<u32> = (60..90).collect();
+        let mut network = Llama::new(config, weights, &Device::Cpu)?;
+        let mut cache = KvCache::default();
+        network.reserve(&mut cache, tokens.len())?;
+        let logits = network.forward(&mut cache, &tokens, Logits::All)?;
+        Ok(logits.flatten_all()?.to_vec1()?)
+    }
+
+    fn open_base(is_gguf: bool) -> (ModelConfig, Weights) {
+        let (folder, device) = (Path::new(BASE), &Device::Cpu);
+        if is_gguf {
+            let gguf = Arc::new(Gguf::open(&folder.join("model-f32.gguf")).unwrap());
+            let config = ModelConfig::from_gguf(&gguf).unwrap();
+            return (config, Weights::from_gguf(gguf, device));
+        }
+        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let config = ModelConfig::from_json(&serde_json::from_str(&text).unwrap()).unwrap();
+        (config, Weights::from_folder(folder, device).unwrap())
+    }
+
+    fn adapter_config() -> Value {
+        serde_json::json!({
+            "peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none", "modules_to_save": null,
+            "target_modules": ["q_proj", "down_proj"], "lora_dropout": 0.05, "use_dora": false,
+        })
+    }
+
+    #[test]
+    fn an_adapter_beside_the_weights_does_what_one_merged_into_them_does() {
+        for use_rslora in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut config = adapter_config();
+            config["use_rslora"] = use_rslora.into();
+            let matrices = write_adapter(folder.path(), &config);
+            let rank = if use_rslora { 2.0 } else { 4.0 };
+            let merged = base_tensors().into_iter().map(|(name, weight)| {
+                let weight = match matrices.get(&name) {
+                    Some((a, b)) => (weight + b.matmul(a).unwrap() * (ALPHA / rank)).unwrap(),
+                    None => weight,
+                };
+                (name, weight)
+            });
+            let merged: HashMap<String, Tensor> = merged.collect();
+            let path = folder.path().join("model.safetensors");
+            candle_core::safetensors::save(&merged, path).unwrap();
+            let weights = Weights::from_folder(folder.path(), &Device::Cpu).unwrap();
+            let expected = logits(open_base(false).0, &weights).unwrap();
+            for is_gguf in [false, true] {
+                let (config, weights) = open_base(is_gguf);
+                let plain = logits(config.clone(), &weights).unwrap();
+                let adapter = Adapter::open(folder.path()).unwrap();
+                let adapted = logits(config, &weights.with_adapter(adapter)).unwrap();
+                let largest = |ours: &[f32]| {
+                    let differences = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+                    differences.fold(0f32, f32::max)
+                };
+                assert!(largest(&adapted) < 1e-3, "{}", largest(&adapted));
+                assert!(largest(&plain) > 1.0, "the adapter changes nothing");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_plain_lora_is_refused_by_name() {
+        let check = |key: &str, value: Value, expected: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut config = adapter_config();
+            config[key] = value;
+            write_adapter(folder.path(), &config);
+            let error = format!("{:#}", Adapter::open(folder.path()).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        };
+        check("use_dora", true.into(), "DoRA adapters are not supported");
+        let modules = serde_json::json!(["lm_head", "embed_tokens"]);
+        check(
+            "modules_to_save",
+            modules,
+            "modules_to_save: lm_head, embed_tokens are trained in full",
+        );
+        check("bias", "all".into(), "bias \"all\"");
+        check("peft_type", "LOHA".into(), "peft_type LOHA");
+        let pattern = serde_json::json!({"q_proj": 8});
+        check("rank_pattern", pattern, "different ranks per module");
+    }
+
+    #[test]
+    fn a_matrix_that_finds_no_place_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        write_adapter(folder.path(), &adapter_config());
+        let path = folder.path().join("adapter_model.safetensors");
+        let mut saved = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        let stray = saved.values().next().unwrap().clone();
+        let name = "base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight";
+        saved.insert(name.to_owned(), stray);
+        candle_core::safetensors::save(&saved, &path).unwrap();
+        let (config, weights) = open_base(false);
+        let adapter = Adapter::open(folder.path()).unwrap();
+        let error = logits(config, &weights.with_adapter(adapter)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("adapter: {name}: the model has no such projection")
+        );
+    }
+}

@@ -13,6 +13,7 @@ mod lora;
 mod mapping;
 mod rope;
 mod sampling;
+mod softmax;
 mod tokenizer;
 mod weights;
 

@@ -61,9 +61,9 @@ impl Sampler {
         })
     }
 
-    /// Whether every token is simply the most likely one, so that drafts can be checked without drawing.
+    /// Whether every token is the one with the highest logit, so that a draft can be checked by its logits alone.
     pub(crate) fn is_greedy(&self) -> bool {
-        self.temperature == 0.0
+        self.temperature == 0.0 && self.repeat_penalty == 1.0
     }
 
     /// The next token, given the logits of all and the tokens of the text so far.
@@ -71,9 +71,12 @@ impl Sampler {
     /// # Errors
     /// When no logit is a number.
     pub(crate) fn next(&mut self, logits: &[f32], text: &[u32]) -> Result<u32> {
+        if self.is_greedy() {
+            return most_likely(logits);
+        }
         let mut logits = logits.to_vec();
         self.penalise(&mut logits, text);
-        if self.is_greedy() {
+        if self.temperature == 0.0 {
             return most_likely(&logits);
         }
         let mut candidates = self.probabilities(&logits)?;
