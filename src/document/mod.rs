@@ -16,9 +16,11 @@ mod hwpx;
 mod markdown;
 mod number_format;
 
+mod ods;
 mod package;
 mod pdf;
 mod pptx;
+mod sheet;
 mod structure;
 mod table;
 mod txt;
