@@ -2,7 +2,8 @@
 //!
 //! Readers give each cell once, with its place and spans and its content as blocks. A row's text is its cells joined by
 //! ` | `; a short cell that spans rows is repeated in each of them, so that every row can be understood alone. Tables
-//! that only frame text (one column, or a row that is one long cell) give that text as it is.
+//! that only frame text (one column, or a row that is one long cell) give that text as it is, and a single row with an
+//! ordinal and a title (`Ⅰ | 추진 배경`), which is how Korean offices draw their headings, is a heading.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,9 @@ use super::{Block, BlockKind, Location};
 
 /// Longest text, in characters, that is repeated in the rows which a cell spans; longer text is no label.
 const MAX_REPEATED_CHARS: usize = 60;
+
+/// Longest title, in characters, of a heading that is drawn as a table.
+const MAX_BANNER_CHARS: usize = 60;
 
 /// A cell of a table.
 #[derive(Debug, Default)]
@@ -34,6 +38,9 @@ pub(super) fn into_blocks(table: u32, mut cells: Vec<Cell>) -> Vec<Block> {
     cells.sort_by_key(|cell| (cell.row, cell.column));
     if cells.iter().all(|cell| cell.column == 0) {
         return cells.into_iter().flat_map(|cell| cell.blocks).collect();
+    }
+    if let Some(heading) = banner(&cells) {
+        return vec![heading];
     }
     let mut cells_by_row: BTreeMap<u32, Vec<Cell>> = BTreeMap::new();
     for cell in cells {
@@ -73,6 +80,39 @@ pub(super) fn into_blocks(table: u32, mut cells: Vec<Cell>) -> Vec<Block> {
         blocks.extend::<Vec<Block>>(more);
     }
     blocks
+}
+
+/// The heading that a single row draws: an ordinal, a title, and nothing else.
+fn banner(cells: &[Cell]) -> Option<Block> {
+    let (first, rest) = cells.split_first()?;
+    if rest.iter().any(|cell| cell.row != first.row) {
+        return None;
+    }
+    let mut texts = rest.iter().map(own_text).filter(|text| !text.is_empty());
+    let (ordinal, title) = (own_text(first), texts.next()?);
+    let is_alone = texts.next().is_none();
+    let is_title = title.chars().count() <= MAX_BANNER_CHARS;
+    (is_alone && is_title && is_ordinal(&ordinal)).then(|| Block {
+        kind: BlockKind::Heading { level: 1 },
+        text: format!("{ordinal} {title}"),
+        location: location(cells),
+    })
+}
+
+/// `Ⅰ`, `IV.`, `3`, `붙임 1`, `참고`.
+fn is_ordinal(text: &str) -> bool {
+    let text = text.trim_end_matches('.');
+    let number = ["붙임", "참고", "별첨"]
+        .iter()
+        .find_map(|word| text.strip_prefix(word));
+    let is_word = number.is_some();
+    let number = number.unwrap_or(text).trim();
+    let is_number = (1..=2).contains(&number.len()) && number.chars().all(|c| c.is_ascii_digit());
+    let is_roman = !number.is_empty()
+        && number
+            .chars()
+            .all(|c| matches!(c, 'I' | 'V' | 'X' | 'Ⅰ'..='Ⅻ'));
+    is_number || is_roman || (is_word && number.is_empty())
 }
 
 /// The cells that reach into rows below their own.
@@ -216,6 +256,30 @@ mod tests {
             ],
             &["구분 | 가", "구분 | 나", "끝"],
         );
+    }
+
+    #[test]
+    fn an_ordinal_with_a_title_is_a_heading() {
+        fn check(cells_of_row: &[&str], expected: Option<&str>) {
+            let texts: Vec<[&str; 1]> = cells_of_row.iter().map(|text| [*text]).collect();
+            let given: Vec<Given<'_>> = (0..)
+                .zip(&texts)
+                .map(|(column, text)| (0, column, 1, 1, text.as_slice()))
+                .collect();
+            let blocks = into_blocks(0, cells(&given));
+            let heading = BlockKind::Heading { level: 1 };
+            let found = blocks.iter().find(|block| block.kind == heading);
+            assert_eq!(found.map(|block| block.text.as_str()), expected);
+        }
+        check(&["Ⅱ", "", "추진 배경"], Some("Ⅱ 추진 배경"));
+        check(&["IV.", "휴직"], Some("IV. 휴직"));
+        check(&["3", "복직"], Some("3 복직"));
+        check(&["붙임 1", "서식"], Some("붙임 1 서식"));
+        check(&["참고", "연락처"], Some("참고 연락처"));
+        check(&["구분", "기간"], None);
+        check(&["2026", "기간"], None);
+        check(&["1", "기간", "비고"], None);
+        check(&["붙임자료", "서식"], None);
     }
 
     #[test]

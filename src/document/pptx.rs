@@ -18,6 +18,9 @@ use super::{Block, BlockKind, Budget, Document, Location, Warning};
 /// How many events are read between two looks at the clock.
 const EVENTS_PER_TIME_CHECK: usize = 4096;
 
+/// Most blocks that are read of one presentation. A small file can claim billions.
+const MAX_BLOCKS: usize = 1_000_000;
+
 /// List levels in a text body: Office has 9.
 const N_LEVELS: usize = 9;
 
@@ -38,6 +41,11 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
     let mut blocks = Vec::new();
     let mut n_tables = 0;
     for (page, name) in (1..).zip(slides) {
+        if blocks.len() > MAX_BLOCKS {
+            let problem = format!("slide {page} and those after it: too much text, not read");
+            warnings.push(Warning(problem));
+            break;
+        }
         let slide = match read_slide(&mut package, &name, n_tables, budget)? {
             Ok(slide) => slide,
             Err(problem) => {

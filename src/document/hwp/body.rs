@@ -14,6 +14,9 @@ use super::definitions::{Definitions, Head, ParagraphShape};
 use super::numbering::{Counters, List};
 use super::pages::PageEstimate;
 
+/// Most paragraphs that are read of one document: some ten thousand pages. A small file can claim billions.
+pub(in crate::document) const MAX_PARAGRAPHS: usize = 1_000_000;
+
 /// The text of one document while it is read.
 pub(in crate::document) struct Body<'a> {
     definitions: &'a Definitions,
@@ -23,6 +26,7 @@ pub(in crate::document) struct Body<'a> {
     /// The numbering of the current section's outline.
     outline: u32,
     n_tables: u32,
+    n_paragraphs: usize,
     frames: Vec<Frame>,
     /// Height, in HWP units, of the highest table in the open paragraph of the body that can break over pages.
     breakable_height: u32,
@@ -92,6 +96,7 @@ impl<'a> Body<'a> {
             pages: PageEstimate::default(),
             outline: 1,
             n_tables: 0,
+            n_paragraphs: 0,
             frames: Vec::new(),
             breakable_height: 0,
             blocks: Vec::new(),
@@ -103,6 +108,11 @@ impl<'a> Body<'a> {
         self.blocks
     }
 
+    /// Whether [`MAX_PARAGRAPHS`] have begun, so that reading should end.
+    pub(in crate::document) fn is_full(&self) -> bool {
+        self.n_paragraphs >= MAX_PARAGRAPHS
+    }
+
     /// The outline of the section that begins in the open paragraph is counted by this numbering.
     pub(in crate::document) fn set_outline(&mut self, numbering: u32) {
         self.outline = numbering;
@@ -110,6 +120,7 @@ impl<'a> Body<'a> {
 
     /// A paragraph of this shape begins.
     pub(in crate::document) fn begin_paragraph(&mut self, level: u32, shape: u32) {
+        self.n_paragraphs += 1;
         let shape = self.definitions.paragraph_shape(shape);
         let page = self.current_page();
         self.frames.push(Frame::Paragraph {

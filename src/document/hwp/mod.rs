@@ -62,8 +62,11 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
     ensure!(!sections.is_empty(), "no text section in the file");
     for name in sections {
         match streams.read(&name) {
-            Ok(stream) if reader.read(&stream, budget)? => {}
-            Ok(_) => streams.warn(&name, "damaged, text is missing"),
+            Ok(stream) => {
+                if let Some(problem) = reader.read(&stream, budget)? {
+                    streams.warn(&name, &problem);
+                }
+            }
             Err(cause) => streams.warn(&name, &format!("{cause:#}")),
         }
     }

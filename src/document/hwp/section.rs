@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::super::merged_table::Cell;
 use super::super::{Block, Budget};
-use super::body::Body;
+use super::body::{Body, MAX_PARAGRAPHS};
 use super::definitions::Definitions;
 use super::numbering::NumberFormat;
 use super::record::{Record, Records, tag, utf16};
@@ -36,22 +36,33 @@ impl<'a> SectionReader<'a> {
         }
     }
 
-    /// Reads one decompressed section; `true` where it was whole, `false` where it ends inside a record.
+    /// Reads one decompressed section; returns what is missing of it, if anything.
     ///
     /// # Errors
     /// When the budget's time is used up.
-    pub(super) fn read(&mut self, stream: &[u8], budget: &Budget) -> Result<bool> {
+    pub(super) fn read(&mut self, stream: &[u8], budget: &Budget) -> Result<Option<String>> {
         self.body.pages.begin_section();
         let mut records = Records::new(stream);
         for (index, record) in records.by_ref().enumerate() {
             if index.is_multiple_of(RECORDS_PER_TIME_CHECK) {
                 budget.check_time()?;
             }
+            if self.body.is_full() {
+                break;
+            }
             self.record(&record);
         }
         self.left_out = None;
         self.body.close(0);
-        Ok(!records.is_damaged())
+        Ok(if self.body.is_full() {
+            Some(format!(
+                "only the first {MAX_PARAGRAPHS} paragraphs are read"
+            ))
+        } else {
+            records
+                .is_damaged()
+                .then(|| "damaged, text is missing".to_owned())
+        })
     }
 
     /// The blocks of all sections read.

@@ -5,7 +5,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::super::Budget;
-use super::super::hwp::body::Body;
+use super::super::hwp::body::{Body, MAX_PARAGRAPHS};
 use super::super::hwp::numbering::NumberFormat;
 use super::super::merged_table::Cell;
 use super::super::package::{attribute, entity, flag, number};
@@ -37,6 +37,12 @@ pub(super) fn read(xml: &str, body: &mut Body<'_>, budget: &Budget) -> Result<Ve
         n_events += 1;
         if n_events.is_multiple_of(EVENTS_PER_TIME_CHECK) {
             budget.check_time()?;
+        }
+        if section.body.is_full() {
+            problems.push(format!(
+                "only the first {MAX_PARAGRAPHS} paragraphs are read"
+            ));
+            break;
         }
         match reader.read_event() {
             Ok(Event::Eof) => {
