@@ -14,7 +14,7 @@ use crate::generation::{Generate, GenerationOptions};
 use crate::index::Reader;
 use crate::prompt::{self, Passage};
 use crate::question::Question;
-use crate::retrieval::{self, Hit};
+use crate::retrieval::{self, Retrieval};
 
 /// The stages that a question passes through.
 pub struct Stages<'a> {
@@ -33,8 +33,8 @@ pub struct Asked {
     pub question: Question,
     /// The answer.
     pub answer: Answer,
-    /// The chunks that were found, best first.
-    pub hits: Vec<Hit>,
+    /// What was found.
+    pub retrieval: Retrieval,
     /// The passages made of them, in label order.
     pub passages: Vec<Passage>,
     /// Passages that the generator had no room for.
@@ -61,10 +61,10 @@ pub fn ask(
 ) -> Result<Asked> {
     let start = Instant::now();
     let question = Question::parse(question)?;
-    let hits = retrieval::retrieve(stages.reader, stages.embedder, &question, top_k)?;
-    let passages = prompt::passages(stages.reader, &hits)?;
+    let retrieval = retrieval::retrieve(stages.reader, stages.embedder, &question, top_k)?;
+    let passages = prompt::passages(stages.reader, &retrieval.hits)?;
     let word_weights = answerability::word_weights(stages.reader, &question)?;
-    let judgement = answerability::judge(&word_weights, &passages);
+    let judgement = answerability::judge(&word_weights, &retrieval, &passages);
     let retrieve = start.elapsed();
 
     let start = Instant::now();
@@ -90,7 +90,7 @@ pub fn ask(
     Ok(Asked {
         question,
         answer,
-        hits,
+        retrieval,
         passages,
         n_left_out,
         judgement,

@@ -22,8 +22,8 @@
 //! | [`answer`] | text | [`Answer`](answer::Answer): citations resolved and checked |
 //!
 //! [`ingest`] and [`ask`] connect the stages and are the only modules that know all of them. A stage takes data and returns
-//! data: it does not print, read arguments or reach for the network. [`evaluation`] measures
-//! answers; [`fs`], [`hint`] and [`sentence`] are what several stages share.
+//! data: it does not print, read arguments or reach for the network. [`hub`] finds model files; [`evaluation`]
+//! measures answers; [`fs`], [`hint`] and [`sentence`] are what several stages share.
 
 pub mod ingest;
 
@@ -52,6 +52,8 @@ pub mod generation;
 pub mod answer;
 
 pub mod evaluation;
+
+pub mod hub;
 
 pub mod fs;
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::Parser;
 use ragq::hint::Hinted;
+use ragq::hub::HubError;
 use ragq::index::IndexError;
 
 use cli::{Cli, ColorChoice};

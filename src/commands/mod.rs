@@ -251,7 +251,9 @@ fn run_search(
     let embedder = reader_embedder(&reader, settings)?;
     let top_k = settings.top_k.unwrap_or(SEARCH_TOP_K);
     let search = |query: &str| {
-        retrieval::retrieve(&reader, embedder.as_ref(), &Question::parse(query)?, top_k)
+        let retrieval =
+            retrieval::retrieve(&reader, embedder.as_ref(), &Question::parse(query)?, top_k)?;
+        anyhow::Ok(retrieval.hits)
     };
     match input {
         Input::One(query) => {
@@ -322,7 +324,7 @@ fn run_eval(
     let mut results = Vec::new();
     for case in cases {
         let question = Question::parse(&case.question).with_context(|| case.question.clone())?;
-        let hits = retrieval::retrieve(&reader, embedder.as_ref(), &question, evaluation::DEPTH)?;
+        let found = retrieval::retrieve(&reader, embedder.as_ref(), &question, evaluation::DEPTH)?;
         let top_k = settings.top_k.unwrap_or(ASK_TOP_K);
         let asked = ask::ask(
             &case.question,
@@ -331,7 +333,7 @@ fn run_eval(
             &GenerationOptions::default(),
             &mut |_| true,
         )?;
-        let outcome = evaluation::assess(&case, &hits, &asked);
+        let outcome = evaluation::assess(&case, &found.hits, &asked);
         results.push((case, outcome));
         bar.inc(1);
     }

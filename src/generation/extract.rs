@@ -7,7 +7,7 @@
 use anyhow::Result;
 
 use super::{Generate, GenerationOptions};
-use crate::answerability::Haystack;
+use crate::answerability::{Haystack, coverage};
 use crate::prompt::{Passage, Prompt};
 use crate::question::Kind;
 use crate::sentence;
@@ -117,9 +117,9 @@ fn collect_pieces<'a>(prompt: &'a Prompt, passage: &'a Passage, pieces: &mut Vec
             if is_question {
                 continue;
             }
-            let own = coverage(prompt, &Haystack::new(text));
+            let own = coverage(&prompt.word_weights, &Haystack::new(text));
             let context = coverage(
-                prompt,
+                &prompt.word_weights,
                 &Haystack::new(&format!("{headings}\n{lead_in}\n{text}")),
             );
             let number = prompt.question.kind == Kind::Quantity
@@ -134,14 +134,6 @@ fn collect_pieces<'a>(prompt: &'a Prompt, passage: &'a Passage, pieces: &mut Vec
             });
         }
     }
-}
-
-fn coverage(prompt: &Prompt, text: &Haystack) -> f32 {
-    prompt
-        .word_weights
-        .iter()
-        .map(|(word, weight)| weight * text.cover(word))
-        .sum()
 }
 
 /// Whether a line introduces the items that follow it.

@@ -7,7 +7,7 @@ use ragq::question::Language;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Output, Style, location_json, location_text};
+use super::{Output, Style, location_json, location_text, milliseconds};
 
 /// The line of `ask --json`. Names follow LangChain's RetrievalQAWithSourcesChain where it has one.
 #[derive(Serialize)]
@@ -131,25 +131,24 @@ impl Output {
     /// How the passages were found and why it was answered or not, on stderr.
     pub(crate) fn explain(&self, asked: &Asked) {
         let judgement = &asked.judgement;
+        let missing = judgement.missing.as_ref().map_or_else(String::new, |word| {
+            format!(
+                " · missing {word} ({:.2} of the question)",
+                judgement.missing_weight
+            )
+        });
         self.stderr(&format!(
-            "words: {}\nanswerable: {} (coverage {:.2}{})",
+            "words: {}\nanswerable: {} · {:.2} of the ideal · coverage {:.2} · margin {:.2}{missing}",
             asked.question.words.join(" · "),
             judgement.answerable,
+            judgement.ideal_share,
             judgement.coverage,
-            if judgement.missing.is_empty() {
-                String::new()
-            } else {
-                format!(", missing {}", judgement.missing.join(" · "))
-            },
+            judgement.margin,
         ));
-        for (rank, hit) in asked.hits.iter().enumerate() {
+        for (rank, hit) in asked.retrieval.hits.iter().enumerate() {
             self.stderr(&super::search::explained(rank + 1, hit));
         }
     }
-}
-
-fn milliseconds(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1e4).round() / 10.0
 }
 
 /// The cited files, each once, in order.

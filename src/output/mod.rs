@@ -267,6 +267,11 @@ fn location_text(location: &Location, language: Language) -> String {
     parts.join(", ")
 }
 
+/// A time as `--json` shows it, to a tenth.
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e4).round() / 10.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
