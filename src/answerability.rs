@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use crate::index::{Reader, lexical};
 use crate::prompt::Passage;
-use crate::question::Question;
+use crate::question::{self, Question};
 use crate::retrieval::Retrieval;
 
 const SHARE_WEIGHT: f32 = 3.3;
@@ -30,8 +30,9 @@ const MAX_MISSING: f32 = 0.45;
 /// Hits that are looked at for coverage.
 const N_HITS: usize = 5;
 
-/// How much an aspect word tells next to a word that names a subject.
-const ASPECT_SUBSTANCE: f32 = 0.3;
+/// How much an aspect, a verb or a single character tells next to a word that names a subject: verbs are said in many
+/// ways, and a single character stands anywhere.
+const SLIGHT_SUBSTANCE: f32 = 0.3;
 
 /// Words that ask for an aspect of a subject. Documents seldom repeat them: the rule on 근무복장 does not say 규정.
 const ASPECTS: &[&str] = &[
@@ -142,11 +143,13 @@ pub fn word_weights(reader: &Reader, question: &Question) -> Result<Vec<(String,
         let frequencies = reader.document_frequencies(&lexical::terms(word))?;
         let rarest = as_f32(frequencies.into_iter().min().unwrap_or(0));
         let idf = (1.0 + (n_chunks - rarest + 0.5).max(0.0) / (rarest + 0.5)).ln();
-        let is_slight = word.chars().count() == 1 || ASPECTS.contains(&word.as_str());
+        let is_slight = word.chars().count() == 1
+            || ASPECTS.contains(&word.as_str())
+            || question::is_predicate(word);
         weights.push((
             word.clone(),
             if is_slight {
-                ASPECT_SUBSTANCE * idf
+                SLIGHT_SUBSTANCE * idf
             } else {
                 idf
             },
@@ -178,31 +181,32 @@ impl Haystack {
         }
     }
 
-    /// How far the text has a word: 1 when it stands there, else the share of its character pairs that do, less a
-    /// tenth.
+    /// How far the text has a word: 1 when it stands there. A compound may stand there in pieces of at least two
+    /// characters (`육아휴직기간`: 육아휴직의 기간); what no piece covers counts more than its share, because the missing
+    /// half of a compound is often its subject.
     #[must_use]
     pub fn cover(&self, word: &str) -> f32 {
         if self.squashed.contains(word) {
             return 1.0;
         }
         let characters: Vec<char> = word.chars().collect();
-        let pairs = characters
-            .windows(2)
-            .map(|pair| pair.iter().collect::<String>());
-        let (mut n_pairs, mut n_found) = (0.0, 0.0);
-        for pair in pairs {
-            n_pairs += 1.0;
-            n_found += if self.squashed.contains(&pair) {
-                1.0
-            } else {
-                0.0
+        let (mut n_covered, mut from) = (0, 0);
+        while from < characters.len() {
+            let has = |to: &usize| {
+                self.squashed
+                    .contains(&characters[from..*to].iter().collect::<String>())
             };
+            match (from + 2..=characters.len()).rev().find(has) {
+                Some(to) => {
+                    n_covered += to - from;
+                    from = to;
+                }
+                None => from += 1,
+            }
         }
-        if n_pairs > 0.0 {
-            0.9 * n_found / n_pairs
-        } else {
-            0.0
-        }
+        #[expect(clippy::cast_precision_loss, reason = "characters of a word")]
+        let share = n_covered as f32 / characters.len().max(1) as f32;
+        0.9 * share.powf(1.5)
     }
 }
 
@@ -217,7 +221,8 @@ mod tests {
             assert!((text.cover(word) - expected).abs() < 1e-6, "{word}")
         };
         check("육아휴직", 1.0);
-        check("휴직자", 0.45);
+        check("육아기간", 0.9);
+        check("근무휴직", 0.9 * 0.5_f32.powf(1.5));
         check("병가", 0.0);
         check("2", 1.0);
         check("년차", 0.0);

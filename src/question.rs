@@ -205,6 +205,46 @@ const ASKING: &[&str] = &[
     "부탁드립니다",
     "구체적으로",
     "자세히",
+    "다시",
+    "바로",
+    "동안",
+    "중에",
+    "중",
+    "쓸",
+    "쓰면",
+    "써도",
+    "써야",
+    "받나요",
+    "받으면",
+    "받을",
+    "주나요",
+    "내나요",
+    "내야",
+    "나오나요",
+    "나오",
+    "나와",
+    "나와요",
+    "드나요",
+    "괜찮나요",
+    "괜찮아요",
+    "괜찮",
+    "얼마야",
+    "얼마까지고",
+    "하고",
+    "번",
+    "번에",
+    "두",
+    "세",
+    "네",
+    "년인가요",
+    "데서",
+    "다른",
+    "총",
+    "더",
+    "안에",
+    "있으면",
+    "제한",
+    "따로",
     "그",
     "이",
     "저",
@@ -331,6 +371,25 @@ const QUANTITY: &[&str] = &[
     "얼마", "몇", "며칠", "언제", "기간", "기한", "금액", "비율", "한도", "최대", "최소", "이내",
     "횟수", "나이", "연령", "시간", "how much", "how many", "how long", "when",
 ];
+
+/// How verbs and adjectives end inside a question. A noun of three or more characters rarely ends so.
+const PREDICATE_ENDINGS: &[&str] = &[
+    "하면", "으면", "되면", "리면", "오면", "가면", "나면", "주면", "두면", "려면", "려고", "느라",
+    "면서", "다가", "니까", "는데", "은데", "인데", "아서", "어서", "와서", "워서", "해서", "돼서",
+    "여서", "아도", "어도", "해도", "와도", "써도", "아야", "어야", "해야", "여야", "써야", "거나",
+    "든지", "하게", "되게", "나요", "하고", "되고", "리고", "꾸고", "지만", "했는", "됐는", "나오",
+    "나와", "던데", "어요", "아요", "했어", "됐어", "눠서", "려와", "쉬게", "이고", "지고", "해줘",
+    "주나", "내나", "드나", "괜찮", "하기", "되는", "하는",
+];
+
+/// Whether a word of a question looks like a verb or an adjective: what is done, not what it is done to.
+#[must_use]
+pub fn is_predicate(word: &str) -> bool {
+    let n_chars = word.chars().count();
+    PREDICATE_ENDINGS
+        .iter()
+        .any(|ending| word == *ending || (n_chars >= 3 && word.ends_with(ending)))
+}
 
 impl Question {
     /// Reads a question.

@@ -417,7 +417,7 @@ fn reader_embedder(reader: &Reader, settings: &Settings) -> Result<Box<dyn Embed
 
 fn generator(settings: &Settings, adapter: Option<&Path>) -> Result<Box<dyn Generate>> {
     if settings.generator == "extract" {
-        return Ok(Box::new(Extract));
+        return Ok(Box::new(Extract::new()?));
     }
     models::load_generator(&settings.generator, adapter, settings)
 }

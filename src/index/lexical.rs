@@ -91,16 +91,23 @@ pub fn terms(text: &str) -> Vec<String> {
     terms
 }
 
-/// A word without its particle, as long as two characters remain: `기간은` → `기간`, but `휴가` stays.
+/// A word without its longest particle, as long as a noun may remain: two characters before a particle of one, since
+/// many nouns end like a particle (`휴가`), but one before `을`, `를`, `은`, `는` and particles of more than one.
 #[must_use]
 pub fn strip_particle(word: &str) -> &str {
-    let stems = PARTICLES
-        .iter()
-        .filter_map(|particle| word.strip_suffix(particle));
-    stems
-        .into_iter()
-        .find(|stem| stem.chars().count() >= 2)
-        .unwrap_or(word)
+    for particle in PARTICLES {
+        let Some(stem) = word.strip_suffix(particle) else {
+            continue;
+        };
+        let is_certain =
+            particle.chars().count() > 1 || matches!(particle, "을" | "를" | "은" | "는");
+        let n_chars = stem.chars().count();
+        if n_chars >= 2 || (n_chars == 1 && is_certain) {
+            return stem;
+        }
+        break;
+    }
+    word
 }
 
 /// What a character is to the search.
