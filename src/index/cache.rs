@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::database;
 use super::hnsw::Graph;
-use super::mapped::{Kind, TEMPORARY_PREFIX};
+use super::mapped::{Kind, Mapped, TEMPORARY_PREFIX};
+use super::postings::Postings;
 use super::vectors::VectorCache;
 
 const EXTENSION: &str = "cache";
@@ -87,11 +88,12 @@ pub(super) fn remove_unnamed(db: &Connection, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The caches of one state of the database, as far as they could be opened.
+/// The caches of one state of the database, as far as they can be used.
 #[derive(Debug, Default)]
 pub(super) struct Caches {
     pub(super) vectors: Option<VectorCache>,
     pub(super) graph: Option<Graph>,
+    pub(super) terms: Option<Postings>,
     /// Why a cache that the database names is not here.
     pub(super) problems: Vec<String>,
 }
@@ -101,27 +103,60 @@ impl Caches {
     pub(super) fn open(db: &Connection, folder: &Path) -> Result<Caches> {
         let dimension = database::embedder(db)?.dimension;
         let mut caches = Caches::default();
-        if let Some(Named { epoch, checksum }) = named(db, Kind::Vectors)? {
-            match VectorCache::open(&path(folder, Kind::Vectors, epoch), checksum, dimension) {
-                Ok(vectors) => caches.vectors = Some(vectors),
-                Err(cause) => caches.problems.push(format!("{cause:#}")),
-            }
-        }
-        if let Some(Named { epoch, checksum }) = named(db, Kind::Graph)? {
-            match Graph::open(&path(folder, Kind::Graph, epoch), checksum) {
-                Ok(graph) => caches.graph = Some(graph),
-                Err(cause) => caches.problems.push(format!("{cause:#}")),
-            }
-        }
-        // A graph speaks of rows of the vector cache and is nothing without it.
-        let n_rows = caches.vectors.as_ref().map_or(0, VectorCache::n_rows);
-        if caches
-            .graph
-            .as_ref()
-            .is_some_and(|graph| graph.n_rows() > n_rows)
-        {
-            caches.graph = None;
-        }
+        let problems = &mut caches.problems;
+        caches.vectors = open_one(db, folder, Kind::Vectors, problems, |path, checksum| {
+            VectorCache::open(path, checksum, dimension)
+        })?;
+        caches.graph = open_one(db, folder, Kind::Graph, problems, Graph::open)?;
+        caches.terms = open_one(db, folder, Kind::Terms, problems, Postings::open)?;
+        caches.drop_graph_without_rows();
         Ok(caches)
     }
+
+    /// Reads every block and keeps only what is whole.
+    pub(super) fn verify(&mut self) {
+        let problems = &mut self.problems;
+        self.vectors = self
+            .vectors
+            .take()
+            .filter(|vectors| is_whole(vectors.file(), Kind::Vectors, problems));
+        self.graph = self
+            .graph
+            .take()
+            .filter(|graph| is_whole(graph.file(), Kind::Graph, problems));
+        self.terms = self
+            .terms
+            .take()
+            .filter(|terms| is_whole(terms.file(), Kind::Terms, problems));
+        self.drop_graph_without_rows();
+    }
+
+    /// A graph speaks of rows of the vector cache and is nothing without them.
+    fn drop_graph_without_rows(&mut self) {
+        let n_rows = self.vectors.as_ref().map_or(0, VectorCache::n_rows);
+        self.graph = self.graph.take().filter(|graph| graph.n_rows() <= n_rows);
+    }
+}
+
+fn open_one<T>(
+    db: &Connection,
+    folder: &Path,
+    kind: Kind,
+    problems: &mut Vec<String>,
+    open: impl FnOnce(&Path, u32) -> Result<T>,
+) -> Result<Option<T>> {
+    let Some(Named { epoch, checksum }) = named(db, kind)? else {
+        return Ok(None);
+    };
+    let opened = open(&path(folder, kind, epoch), checksum);
+    Ok(opened
+        .map_err(|cause| problems.push(format!("{cause:#}")))
+        .ok())
+}
+
+fn is_whole(file: &Mapped, kind: Kind, problems: &mut Vec<String>) -> bool {
+    let verified = file.verify_all();
+    verified
+        .map_err(|cause| problems.push(format!("cache of {}: {cause:#}", kind.name())))
+        .is_ok()
 }

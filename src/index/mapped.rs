@@ -275,11 +275,6 @@ impl Mapped {
         self.sections.get(section).map_or(0, ExactSizeIterator::len)
     }
 
-    /// Size of the file, in bytes.
-    pub(super) fn n_bytes(&self) -> usize {
-        self.map.len()
-    }
-
     /// Bytes of a section, checked.
     ///
     /// # Errors

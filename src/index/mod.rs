@@ -9,6 +9,7 @@ mod hnsw;
 pub mod lexical;
 mod lock;
 mod mapped;
+mod postings;
 mod reader;
 mod vectors;
 mod writer;
@@ -684,7 +685,8 @@ mod tests {
                 .collect()
         };
         let expected = answers();
-        let damages: [(&str, fn(&Path)); 5] = [
+        type Damage = fn(&Path);
+        let damages: [(&str, Damage); 5] = [
             ("removed", |path| std::fs::remove_file(path).unwrap()),
             ("empty", |path| crate::fs::write_atomic(path, b"").unwrap()),
             ("cut short", |path| {
@@ -704,10 +706,10 @@ mod tests {
             }),
         ];
         for (name, damage) in damages {
-            for i in 0..2 {
+            for i in 0..3 {
                 writer.publish().unwrap();
                 let files = cache_files(&bench.folder);
-                assert_eq!(files.len(), 2, "{files:?}");
+                assert_eq!(files.len(), 3, "{files:?}");
                 damage(&files[i]);
                 assert_eq!(answers(), expected, "{} {name}", files[i].display());
             }
@@ -758,7 +760,7 @@ mod tests {
             check_nearest(&bench.folder, true, has_new);
             assert!(publish("").status.success());
             check_nearest(&bench.folder, true, true);
-            assert_eq!(cache_files(&bench.folder).len(), 2, "{step}");
+            assert_eq!(cache_files(&bench.folder).len(), 3, "{step}");
             let names = bench
                 .folder
                 .read_dir()
@@ -771,5 +773,83 @@ mod tests {
                 0
             );
         }
+    }
+
+    /// The ranking of the cache of postings against that of FTS5.
+    fn check_lexical(folder: &Path) {
+        let reader = Reader::open(folder).unwrap();
+        assert!(reader.caches.terms.is_some());
+        for question in [
+            "파일 3의 내용 7",
+            "규칙 제1조",
+            "새 파일",
+            "내용",
+            "없는 말뿐",
+        ] {
+            let terms = lexical::terms(question);
+            let by_database = reader.lexical_by_database(
+                &terms.iter().map(String::as_str).collect::<Vec<_>>(),
+                10_000,
+            );
+            let mut by_database = by_database.unwrap();
+            let mut found = reader.lexical(&terms, 10_000).unwrap();
+            let best = reader.lexical(&terms, 10).unwrap();
+            for (best, expected) in best.iter().zip(&by_database) {
+                assert!(
+                    (best.similarity - expected.similarity).abs() < 1e-4,
+                    "{question}: {best:?} {expected:?}"
+                );
+            }
+            assert_eq!(best.len(), by_database.len().min(10), "{question}");
+            found.sort_by_key(|scored| scored.id);
+            by_database.sort_by_key(|scored| scored.id);
+            assert_eq!(found.len(), by_database.len(), "{question}");
+            for (found, expected) in found.iter().zip(&by_database) {
+                assert_eq!(found.id, expected.id, "{question}");
+                assert!(
+                    (found.similarity - expected.similarity).abs() < 1e-4,
+                    "{question}: {found:?} {expected:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_cached_ranking_is_that_of_fts5_through_all_the_life_of_the_cache() {
+        let bench = bench();
+        let mut writer = open_small(&bench.folder);
+        put_files(&mut writer, &bench.documents, 0..4);
+        writer.publish().unwrap();
+        check_lexical(&bench.folder);
+        // Too few to be merged.
+        let new = file(&bench.documents.join("new.txt"));
+        writer
+            .replace(
+                &new,
+                &new_chunks(&[("제2조", "새 파일의 내용"), ("제3조", "내용 내용")]),
+            )
+            .unwrap();
+        check_lexical(&bench.folder);
+        writer.publish().unwrap();
+        check_lexical(&bench.folder);
+        put_files(&mut writer, &bench.documents, 4..30);
+        check_lexical(&bench.folder);
+        writer.publish().unwrap();
+        check_lexical(&bench.folder);
+        for number in 2..9 {
+            writer
+                .remove(&bench.documents.join(format!("{number}.txt")))
+                .unwrap();
+        }
+        let reader = Reader::open(&bench.folder).unwrap();
+        let found = reader
+            .lexical(&lexical::terms("파일 3의 내용 7"), 40)
+            .unwrap();
+        assert_eq!(found.len(), 40);
+        reader
+            .chunks(&found.iter().map(|found| found.id).collect::<Vec<_>>())
+            .unwrap();
+        writer.publish().unwrap();
+        check_lexical(&bench.folder);
     }
 }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cache::Caches;
 use super::database::{self, Paths};
+use super::postings::{self, Collection, Counted, Postings};
 use super::vectors::{Best, Row as QuantisedRow, VectorCache};
 use super::{ChunkId, FileRecord, IndexError, Scored, StoredChunk, writer};
 use crate::chunk::Chunk;
@@ -18,10 +19,12 @@ const CHUNK_COLUMNS: &str =
      sections.headings, sheet, row, line
      FROM chunks JOIN sections ON sections.id = section_id JOIN files ON files.id = file_id";
 
-/// Candidates by quantised similarity, whose exact similarity then decides: so many for each result, and at least so
-/// many (also what the search in the graph keeps open, `ef`).
-const CANDIDATES_PER_RESULT: usize = 4;
-const LEAST_CANDIDATES: usize = 64;
+/// Candidates by quantised similarity beyond the results asked for; their exact similarity then decides. Also what the
+/// search in the graph keeps open (`ef`).
+const SPARE_CANDIDATES: usize = 54;
+
+/// With more chunks than this after the cache of postings, FTS5 is quicker than cutting each into terms.
+const MOST_NEWER_CHUNKS: usize = 1000;
 
 /// One unchanging view of an index.
 #[derive(Debug)]
@@ -98,7 +101,7 @@ impl Reader {
     ) -> Result<Vec<Scored>> {
         let row = QuantisedRow::new(query);
         let newer = self.scan_database(query, cache.last_id(), top_k)?;
-        let mut n_candidates = (CANDIDATES_PER_RESULT * top_k).max(LEAST_CANDIDATES);
+        let mut n_candidates = top_k + top_k / 2 + SPARE_CANDIDATES;
         loop {
             let rows = match &self.caches.graph {
                 Some(graph) if n_candidates < cache.n_rows() / 8 => {
@@ -206,43 +209,134 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn lexical(&self, terms: &[String], top_k: usize) -> Result<Vec<Scored>> {
+        let terms = distinct(terms);
+        if let Some(cache) = &self.caches.terms {
+            // A damaged cache is no reason not to answer; `check` tells of it.
+            if let Ok(Some(found)) = self.lexical_by_cache(cache, &terms, top_k) {
+                return Ok(found);
+            }
+        }
+        self.lexical_by_database(&terms, top_k)
+    }
+
+    /// `None` when too many chunks are newer than the cache.
+    fn lexical_by_cache(
+        &self,
+        cache: &Postings,
+        terms: &[&str],
+        top_k: usize,
+    ) -> Result<Option<Vec<Scored>>> {
+        let Some(newer) = self.newer_chunks(cache)? else {
+            return Ok(None);
+        };
+        let collection = collection(cache, &newer);
+        let mut weighted = Vec::with_capacity(terms.len());
+        for term in terms {
+            let hash = postings::term_hash(term);
+            weighted.push((hash, collection.weight(frequency(cache, &newer, hash)?)));
+        }
+        let mut found = self.living(cache, &weighted, collection, top_k)?;
+        for (id, counted) in &newer {
+            let scores = weighted.iter().filter_map(|(hash, weight)| {
+                let n_occurrences = *counted.occurrences.get(hash)?;
+                Some(weight * collection.saturation(n_occurrences, counted.n_terms))
+            });
+            if let Some(score) = scores.reduce(|a, b| a + b) {
+                found.push((*id, score));
+            }
+        }
+        found.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        found.truncate(top_k);
+        Ok(Some(found.into_iter().map(scored).collect()))
+    }
+
+    /// The best chunks of the cache that are still in the index.
+    fn living(
+        &self,
+        cache: &Postings,
+        weighted: &[(u64, f64)],
+        collection: Collection,
+        top_k: usize,
+    ) -> Result<Vec<(i64, f64)>> {
+        let mut lives = self
+            .db
+            .prepare_cached("SELECT 1 FROM chunks WHERE id = ?")?;
+        let mut n_candidates = top_k + top_k / 8 + 8;
+        loop {
+            let candidates = cache.search(weighted, collection, n_candidates)?;
+            let is_all = candidates.len() < n_candidates;
+            let mut living = Vec::with_capacity(candidates.len());
+            for candidate in candidates {
+                if lives.exists([candidate.0])? {
+                    living.push(candidate);
+                }
+            }
+            if living.len() >= top_k || is_all {
+                return Ok(living);
+            }
+            n_candidates *= 4;
+        }
+    }
+
+    /// The terms of the chunks that came after the cache; `None` when there are too many to look at each.
+    fn newer_chunks(&self, cache: &Postings) -> Result<Option<Vec<(i64, Counted)>>> {
+        let mut select = self.db.prepare_cached(
+            "SELECT chunks.id, sections.path, text FROM chunks JOIN sections ON sections.id = section_id
+             WHERE chunks.id > ?",
+        )?;
+        let mut rows = select.query([cache.last_id()])?;
+        let mut newer = Vec::new();
+        while let Some(row) = rows.next()? {
+            if newer.len() >= MOST_NEWER_CHUNKS {
+                return Ok(None);
+            }
+            let counted =
+                writer::count_terms(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?)?;
+            newer.push((row.get(0)?, counted));
+        }
+        Ok(Some(newer))
+    }
+
+    pub(super) fn lexical_by_database(&self, terms: &[&str], top_k: usize) -> Result<Vec<Scored>> {
         let query = match_any(terms);
         if query.is_empty() {
             return Ok(Vec::new());
         }
         let mut select = self.db.prepare_cached(
-            "SELECT rowid, rank FROM terms WHERE terms MATCH ? ORDER BY rank LIMIT ?",
+            "SELECT rowid, -rank FROM terms WHERE terms MATCH ? ORDER BY rank, rowid LIMIT ?",
         )?;
         let rows = select.query_map((query, i64::try_from(top_k)?), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-        rows.map(|row| {
-            let (id, rank): (i64, f64) = row?;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "rounding a number of moderate size"
-            )]
-            let similarity = -rank as f32;
-            Ok(Scored {
-                id: ChunkId(id),
-                similarity,
-            })
-        })
-        .collect()
+        rows.map(|row| Ok(scored(row?))).collect()
     }
 
-    /// In how many chunks each term occurs.
+    /// In how many chunks each term occurs. Chunks that were removed since the last [`Writer::publish`] may still
+    /// count.
+    ///
+    /// [`Writer::publish`]: super::Writer::publish
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn document_frequencies(&self, terms: &[String]) -> Result<Vec<u64>> {
+        if let Some(cache) = &self.caches.terms
+            && let Some(newer) = self.newer_chunks(cache)?
+        {
+            let by_cache: Result<Vec<u64>> = terms
+                .iter()
+                .map(|term| frequency(cache, &newer, postings::term_hash(term)))
+                .collect();
+            if by_cache.is_ok() {
+                return by_cache;
+            }
+        }
         let mut count = self
             .db
             .prepare_cached("SELECT count(*) FROM terms WHERE terms MATCH ?")?;
         terms
             .iter()
             .map(|term| {
-                let query = match_any(std::slice::from_ref(term));
+                let query = match_any(&[term]);
                 if query.is_empty() {
                     return Ok(0);
                 }
@@ -329,14 +423,51 @@ fn stored_chunk(row: &Row<'_>) -> Result<StoredChunk> {
     })
 }
 
+/// What BM25 must know of the cache and what came after it, together.
+fn collection(cache: &Postings, newer: &[(i64, Counted)]) -> Collection {
+    let mut collection = cache.collection();
+    for (_, counted) in newer {
+        collection.n_chunks += 1;
+        collection.n_terms += u64::from(counted.n_terms);
+    }
+    collection
+}
+
+/// In how many chunks of the cache and of what came after it a term occurs.
+fn frequency(cache: &Postings, newer: &[(i64, Counted)], hash: u64) -> Result<u64> {
+    let mut n = cache.document_frequency(hash)?;
+    for (_, counted) in newer {
+        n += u64::from(counted.occurrences.contains_key(&hash));
+    }
+    Ok(n)
+}
+
+fn scored((id, score): (i64, f64)) -> Scored {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding a number of moderate size"
+    )]
+    let similarity = score as f32;
+    Scored {
+        id: ChunkId(id),
+        similarity,
+    }
+}
+
+/// Each term once.
+fn distinct(terms: &[String]) -> Vec<&str> {
+    let mut distinct: Vec<&str> = terms.iter().map(String::as_str).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
+
 /// An FTS5 query for any of the terms; empty when none is left.
-fn match_any(terms: &[String]) -> String {
-    let mut quoted: Vec<String> = terms
+fn match_any(terms: &[&str]) -> String {
+    let quoted: Vec<String> = terms
         .iter()
         .map(|term| format!("\"{}\"", term.replace(['"', '\0'], "")))
         .filter(|term| term.len() > 2)
         .collect();
-    quoted.sort_unstable();
-    quoted.dedup();
     quoted.join(" OR ")
 }

@@ -157,26 +157,32 @@ pub(super) fn write(
     builder.finish(path, Kind::Vectors, &parameters)
 }
 
-/// The best `n` of many.
-pub(super) struct Best {
+/// The best `n` of many; of equals the first.
+pub(super) struct Best<S> {
     n: usize,
     /// A heap would do; sorting a buffer of twice the length now and then is simpler and as fast.
-    buffer: Vec<(usize, f32)>,
-    worst: f32,
+    buffer: Vec<(usize, S)>,
+    worst: Option<S>,
 }
 
-impl Best {
-    pub(super) fn new(n: usize) -> Best {
+impl<S: Copy + PartialOrd> Best<S> {
+    pub(super) fn new(n: usize) -> Best<S> {
         Best {
             n,
             buffer: Vec::new(),
-            worst: f32::NEG_INFINITY,
+            worst: None,
         }
     }
 
+    /// What an item must exceed to be among the best, as far as is known.
+    pub(super) fn worst(&self) -> Option<S> {
+        self.worst
+    }
+
+    /// Items are offered in ascending order.
     #[inline]
-    pub(super) fn offer(&mut self, item: usize, similarity: f32) {
-        if similarity > self.worst || self.buffer.len() < self.n {
+    pub(super) fn offer(&mut self, item: usize, similarity: S) {
+        if self.worst.is_none_or(|worst| similarity > worst) {
             self.buffer.push((item, similarity));
             if self.buffer.len() >= 2 * self.n + 64 {
                 self.prune();
@@ -185,15 +191,18 @@ impl Best {
     }
 
     fn prune(&mut self) {
-        self.buffer
-            .sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        // Nothing that is not a number gets here: rows, scales and weights are finite.
+        self.buffer.sort_unstable_by(|a, b| {
+            let order = b.1.partial_cmp(&a.1).unwrap_or(std::cmp::Ordering::Equal);
+            order.then(a.0.cmp(&b.0))
+        });
         self.buffer.truncate(self.n);
-        if self.buffer.len() == self.n {
-            self.worst = self.buffer.last().map_or(f32::NEG_INFINITY, |last| last.1);
+        if self.n > 0 && self.buffer.len() == self.n {
+            self.worst = self.buffer.last().map(|last| last.1);
         }
     }
 
-    pub(super) fn into_sorted(mut self) -> Vec<(usize, f32)> {
+    pub(super) fn into_sorted(mut self) -> Vec<(usize, S)> {
         self.prune();
         self.buffer
     }

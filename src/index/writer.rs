@@ -1,8 +1,10 @@
 //! Changing an index: one document, one transaction.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -10,7 +12,8 @@ use super::cache::{self, Caches, Named};
 use super::database::{self, Paths};
 use super::hnsw::{self, Graph};
 use super::lock::Lock;
-use super::mapped::Kind;
+use super::mapped::{Kind, TEMPORARY_PREFIX};
+use super::postings::{self, Counted, Postings};
 use super::vectors::{self, VectorCache};
 use super::{FileRecord, FileState, IndexError, NewChunk, fault_point, lexical};
 use crate::embedding::EmbedderId;
@@ -41,6 +44,13 @@ impl Policy {
     /// as writing 500 rows of the cache costs a single time.
     fn most_new_rows(self, n_rows: usize) -> usize {
         self.scanned_in_database + n_rows / 512
+    }
+
+    /// How many chunks may differ from a cache of postings of so many; new ones are cut into terms at each question.
+    fn most_changed_chunks(self, n_chunks: Option<usize>) -> usize {
+        n_chunks.map_or(self.scanned_in_database, |n_chunks| {
+            self.scanned_in_database / 8 + n_chunks / 2048
+        })
     }
 
     /// Whether to build a graph. Each is built when the rows have grown by a quarter, so that all building together
@@ -165,13 +175,15 @@ impl Writer {
     /// When the caches cannot be written; the index itself is whole.
     pub fn publish(&mut self) -> Result<()> {
         let epoch: i64 = database::meta(&self.db, "epoch")?;
-        let caches = Caches::open(&self.db, &self.folder)?;
+        let mut caches = Caches::open(&self.db, &self.folder)?;
+        caches.verify();
         if caches.problems.is_empty()
             && epoch == database::meta::<i64>(&self.db, "published_epoch")?
         {
             return Ok(());
         }
         self.remove_unused_vectors()?;
+        self.publish_terms(caches.terms.as_ref())?;
         self.publish_vectors(caches)?;
         self.publish_graph()?;
         fault_point("remove old caches");
@@ -203,7 +215,7 @@ impl Writer {
         let n_living = self.count(&format!("{count} <= ?"), last_id)?;
         let n_rows = caches.vectors.as_ref().map_or(0, VectorCache::n_rows);
         let compact = n_rows - n_living.min(n_rows) > n_rows / self.policy.dead_rows_per_compaction;
-        if !compact && caches.problems.is_empty() && n_new <= self.policy.most_new_rows(n_rows) {
+        if !compact && n_new <= self.policy.most_new_rows(n_rows) {
             return Ok(());
         }
         if compact {
@@ -225,6 +237,33 @@ impl Writer {
                 }
                 Ok(())
             })
+        })
+    }
+
+    /// Merges what has changed into the cache of postings when enough has.
+    fn publish_terms(&mut self, old: Option<&Postings>) -> Result<()> {
+        let last_id = old.map_or(0, Postings::last_id);
+        let count = "SELECT count(*) FROM chunks WHERE id";
+        let n_changed = self.count(&format!("{count} > ?"), last_id)?
+            + old.map_or(0, Postings::n_chunks)
+            - self.count(&format!("{count} <= ?"), last_id)?;
+        if n_changed <= self.policy.most_changed_chunks(old.map(Postings::n_chunks)) {
+            return Ok(());
+        }
+        self.put_in_place(Kind::Terms, &[], |db, path, _| {
+            let mut removed: HashSet<i64> = HashSet::new();
+            if let Some(old) = old {
+                for place in 0..old.n_chunks() {
+                    removed.insert(old.chunk_id(place)?);
+                }
+                let mut select = db.prepare("SELECT id FROM chunks WHERE id <= ?")?;
+                for id in select.query_map([last_id], |row| row.get(0))? {
+                    removed.remove(&id?);
+                }
+            }
+            let runs = write_runs(db, path, last_id)?;
+            let sources: Vec<&Postings> = old.into_iter().chain(&runs).collect();
+            postings::merge(path, &sources, &removed)
         })
     }
 
@@ -264,6 +303,44 @@ impl Writer {
         let n: i64 = self.db.query_row(select, [parameter], |row| row.get(0))?;
         Ok(usize::try_from(n)?)
     }
+}
+
+/// Postings of the chunks after `last_id`, in files that are no longer there when this returns where the system allows
+/// to remove an open file, and else with the next sweep.
+fn write_runs(db: &Connection, path: &Path, last_id: i64) -> Result<Vec<Postings>> {
+    let folder = path.parent().context("a file without a folder")?;
+    let mut select = db.prepare(
+        "SELECT chunks.id, sections.path, text FROM chunks JOIN sections ON sections.id = section_id
+         WHERE chunks.id > ? ORDER BY chunks.id",
+    )?;
+    let mut rows = select.query([last_id])?;
+    let mut runs = Vec::new();
+    loop {
+        let mut texts: Vec<(i64, String, String)> = Vec::new();
+        while texts.len() < postings::CHUNKS_PER_RUN
+            && let Some(row) = rows.next()?
+        {
+            texts.push((row.get(0)?, row.get(1)?, row.get(2)?));
+        }
+        if texts.is_empty() {
+            return Ok(runs);
+        }
+        let counted = texts
+            .par_iter()
+            .map(|(id, path, text)| Ok((*id, count_terms(path, text)?)));
+        let counted = counted.collect::<Result<Vec<_>>>()?;
+        let run = folder.join(format!("{TEMPORARY_PREFIX}run-{}", runs.len()));
+        let checksum = postings::write_run(&run, &counted)?;
+        runs.push(Postings::open(&run, checksum)?);
+        // The sweep takes it where it cannot be removed while it is mapped.
+        let _ = std::fs::remove_file(&run);
+    }
+}
+
+/// The terms of a chunk as the database has it: its path as JSON, and its text.
+pub(super) fn count_terms(path: &str, text: &str) -> Result<Counted> {
+    let path: Vec<String> = serde_json::from_str(path)?;
+    Ok(Counted::new(&path.join("\n"), text))
 }
 
 /// Everything the index knows of its files, by source.
