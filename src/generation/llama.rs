@@ -218,9 +218,11 @@ impl Layer {
         cache: &LayerCache,
     ) -> Result<Tensor> {
         let normed = self.attention_norm.forward(x)?;
-        let mut queries = self.heads(&self.query.forward(&normed)?, self.query_norm.as_ref())?;
-        let keys = self.heads(&self.key.forward(&normed)?, self.key_norm.as_ref())?;
-        let values = self.heads(&self.value.forward(&normed)?, None)?;
+        let projections = [&self.query, &self.key, &self.value];
+        let [queries, keys, values] = Linear::forward_together(projections, &normed)?;
+        let mut queries = self.heads(&queries, self.query_norm.as_ref())?;
+        let keys = self.heads(&keys, self.key_norm.as_ref())?;
+        let values = self.heads(&values, None)?;
         queries = rope.turn(&queries, position)?;
         if let Some(scale) = query_scale {
             queries = queries.broadcast_mul(scale)?;
@@ -231,7 +233,8 @@ impl Layer {
         let x = (x + self.attention_output.forward(&attended)?)?;
 
         let normed = self.feed_forward_norm.forward(&x)?;
-        let gated = (self.gate.forward(&normed)?.silu()? * self.up.forward(&normed)?)?;
+        let [gate, up] = Linear::forward_together([&self.gate, &self.up], &normed)?;
+        let gated = (gate.silu()? * up)?;
         Ok((x + self.down.forward(&gated)?)?)
     }
 

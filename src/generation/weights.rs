@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
@@ -489,10 +489,63 @@ impl Linear {
     /// # Errors
     /// When the shapes do not fit or the device has no room.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut y = match &self.matrix {
+        let y = match &self.matrix {
             Matrix::Quantized(weight) => x.apply_op1_no_bwd(weight.as_ref())?,
             Matrix::Plain(weight) => x.matmul(&weight.t()?)?,
         };
+        self.finish(x, y)
+    }
+
+    /// Several projections of the same input. Those that are packed in the same way as the first share one pass, in
+    /// which the input is rounded once.
+    ///
+    /// # Errors
+    /// When the shapes do not fit or the device has no room.
+    pub(crate) fn forward_together<const N: usize>(
+        linears: [&Linear; N],
+        x: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        let dtype = linears.first().and_then(|linear| linear.quantized_as());
+        let shares = |linear: &Linear| dtype.is_some() && linear.quantized_as() == dtype;
+        let alike: Vec<&QTensor> = linears
+            .iter()
+            .filter(|linear| shares(linear))
+            .filter_map(|linear| match &linear.matrix {
+                Matrix::Quantized(weight) => Some(weight.as_ref()),
+                Matrix::Plain(_) => None,
+            })
+            .collect();
+        let mut fused = if alike.len() > 1 {
+            QTensor::gemv_fused_shared_lhs(&alike, x)?
+        } else {
+            None
+        }
+        .unwrap_or_default()
+        .into_iter();
+        let outputs = linears
+            .iter()
+            .map(|linear| {
+                let y = if shares(linear) { fused.next() } else { None };
+                match y {
+                    Some(y) => linear.finish(x, y),
+                    None => linear.forward(x),
+                }
+            })
+            .collect::<Result<Vec<Tensor>>>()?;
+        outputs
+            .try_into()
+            .map_err(|_| anyhow!("a projection gave no output"))
+    }
+
+    fn quantized_as(&self) -> Option<GgmlDType> {
+        match &self.matrix {
+            Matrix::Quantized(weight) => Some(weight.dtype()),
+            Matrix::Plain(_) => None,
+        }
+    }
+
+    /// Adds bias and adapter to `x·Wᵀ`.
+    fn finish(&self, x: &Tensor, mut y: Tensor) -> Result<Tensor> {
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
         }
