@@ -8,3 +8,4 @@ pub mod generation;
 pub mod hub;
 pub mod index;
 pub mod prompt;
+pub mod reranking;
