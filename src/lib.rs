@@ -16,6 +16,7 @@
 //! | [`index`] | chunks and vectors | one [`Reader`](index::Reader) a question, one [`Writer`](index::Writer) at a time |
 //! | [`question`] | text | [`Question`](question::Question): the words that carry meaning |
 //! | [`retrieval`] | question | ranked [`Hit`](retrieval::Hit)s |
+//! | [`reranking`] | hits | the same, re-ordered by a cross-encoder, if one is named |
 //! | [`prompt`] | hits | [`Passage`](prompt::Passage)s, and the [`Prompt`](prompt::Prompt) with them |
 //! | [`answerability`] | passages | a [`Judgement`](answerability::Judgement): answer, or 모른다 |
 //! | [`generation`] | prompt | text, by anything that can [`Generate`](generation::Generate) |
@@ -44,6 +45,8 @@ pub mod question;
 pub mod retrieval;
 
 pub mod prompt;
+
+pub mod reranking;
 
 pub mod answerability;
 

@@ -3,17 +3,19 @@
 //! An embedder is the built-in static one or a checkpoint in sentence-transformers layout; both stand behind
 //! [`Embed`]. Queries and passages have two methods, so that a model's prefixes cannot be mixed up.
 
+mod bert;
 mod dense;
-mod encoder;
-mod family;
+pub(crate) mod encoder;
+pub(crate) mod family;
 mod fingerprint;
+mod kernels;
 pub mod pooling;
 pub mod sentence_transformer;
 pub mod static_embedding;
 mod stock;
 pub mod subwords;
-mod tokenizer;
-mod weights;
+pub(crate) mod tokenizer;
+pub(crate) mod weights;
 
 use std::path::Path;
 
@@ -21,7 +23,7 @@ use anyhow::Result;
 use candle_core::Device;
 
 use encoder::Encode;
-use family::Settings;
+use family::{Family, Settings};
 use pooling::Pooling;
 use sentence_transformer::SentenceTransformer;
 use weights::Weights;
@@ -115,7 +117,21 @@ pub fn load_folder(
     Ok(Box::new(embedder))
 }
 
-/// The encoder for a checkpoint.
-fn transformer(settings: &Settings, weights: &Weights, device: &Device) -> Result<Box<dyn Encode>> {
-    Ok(Box::new(stock::Stock::load(settings, weights, device)?))
+/// The encoder of a checkpoint: on the CPU our own where there is one, on other devices candle's.
+///
+/// # Errors
+/// When the weights do not fit `config.json`.
+pub(crate) fn transformer(
+    settings: &Settings,
+    weights: &Weights,
+    device: &Device,
+) -> Result<Box<dyn Encode>> {
+    match settings.family {
+        Family::Bert | Family::Roberta | Family::DistilBert if device.is_cpu() => {
+            Ok(Box::new(bert::Bert::load(settings, weights)?))
+        }
+        Family::Bert | Family::Roberta | Family::DistilBert | Family::ModernBert => {
+            Ok(Box::new(stock::Stock::load(settings, weights, device)?))
+        }
+    }
 }

@@ -318,3 +318,209 @@ fn max_tokens(
     };
     Ok(wanted.min(capacity))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Expected {
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        prompt: String,
+        text: String,
+        ids: Vec<u32>,
+        embedding: Vec<f32>,
+    }
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new("fixtures/models").join(name)
+    }
+
+    fn load(folder: &Path, options: &EmbeddingOptions) -> Result<SentenceTransformer> {
+        SentenceTransformer::load(folder, "tiny", None, options)
+    }
+
+    fn difference(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        a.iter()
+            .zip(b)
+            .map(|(x, y)| (x - y).abs())
+            .fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn vectors_are_those_of_the_reference_alone_and_in_a_batch() {
+        let check = |name: &str| {
+            let folder = fixture(name);
+            let text = fs::read_to_string(&folder.join("expected.json")).unwrap();
+            let expected: Expected = serde_json::from_str(&text).unwrap();
+            let model = load(&folder, &EmbeddingOptions::default()).unwrap();
+            let texts: Vec<String> = expected
+                .cases
+                .iter()
+                .map(|case| format!("{}{}", case.prompt, case.text))
+                .collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let batch = model.embed("", &texts).unwrap();
+            for ((case, text), in_batch) in expected.cases.iter().zip(&texts).zip(&batch) {
+                let tokens = model.tokenizer.encode(text).unwrap();
+                assert_eq!(tokens.ids, case.ids, "{name}: {text:?}");
+                let alone = &model.embed("", &[text]).unwrap()[0];
+                assert!(
+                    difference(alone, in_batch) < 1e-6,
+                    "{name}: {text:?}: alone and in a batch"
+                );
+                assert!(
+                    difference(alone, &case.embedding) < 1e-5,
+                    "{name}: {text:?}: {alone:?}"
+                );
+            }
+        };
+        check("tiny-bert");
+        check("tiny-xlm-roberta");
+    }
+
+    #[test]
+    fn prefixes_come_from_the_caller_the_checkpoint_or_what_is_published() {
+        let text = "휴직 기간";
+        let prefixed = |prefix: &str, name: &str| {
+            let model = load(&fixture(name), &EmbeddingOptions::default()).unwrap();
+            model.embed(prefix, &[text]).unwrap().remove(0)
+        };
+        let given = EmbeddingOptions {
+            prefixes: GivenPrefixes {
+                query: Some("Q ".to_string()),
+                passage: None,
+            },
+            ..EmbeddingOptions::default()
+        };
+        let published = Prefixes {
+            query: "질문 ".to_string(),
+            passage: "글 ".to_string(),
+        };
+        let check = |name: &str, options: &EmbeddingOptions, query: &str, passage: &str| {
+            let folder = fixture(name);
+            let model =
+                SentenceTransformer::load(&folder, "tiny", Some(&published), options).unwrap();
+            assert_eq!(
+                model.embed_query(text).unwrap(),
+                prefixed(query, name),
+                "{name}: {query}"
+            );
+            let passages = model.embed_passages(&[text]).unwrap();
+            assert_eq!(passages[0], prefixed(passage, name), "{name}: {passage}");
+        };
+        check(
+            "tiny-bert",
+            &EmbeddingOptions::default(),
+            "query: ",
+            "passage: ",
+        );
+        check("tiny-bert", &given, "Q ", "passage: ");
+        check(
+            "tiny-xlm-roberta",
+            &EmbeddingOptions::default(),
+            "질문 ",
+            "글 ",
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let check = |change: &dyn Fn(&Path), words: &str| {
+            let copy = tempfile::tempdir().unwrap();
+            for entry in walkdir::WalkDir::new(fixture("tiny-bert")) {
+                let entry = entry.unwrap();
+                let to = copy
+                    .path()
+                    .join(entry.path().strip_prefix(fixture("tiny-bert")).unwrap());
+                if entry.file_type().is_file() {
+                    fs::write_atomic(&to, &fs::read(entry.path()).unwrap()).unwrap();
+                }
+            }
+            change(copy.path());
+            let error = load(copy.path(), &EmbeddingOptions::default())
+                .err()
+                .unwrap();
+            assert!(
+                format!("{error:#}").contains(words),
+                "expected {words}: {error:#}"
+            );
+        };
+        let remove = |name: &'static str| {
+            move |folder: &Path| std::fs::remove_file(folder.join(name)).unwrap()
+        };
+        let write = |name: &'static str, text: &'static str| {
+            move |folder: &Path| fs::write_atomic(&folder.join(name), text.as_bytes()).unwrap()
+        };
+        check(&remove("config.json"), "config.json");
+        check(
+            &remove("modules.json"),
+            "modules.json: missing: without it the pooling",
+        );
+        check(&remove("1_Pooling/config.json"), "1_Pooling");
+        check(&remove("tokenizer.json"), "tokenizer.json");
+        check(
+            &remove("model.safetensors"),
+            "no weights: expected model.safetensors",
+        );
+        check(
+            &write("model.safetensors", "short"),
+            "not a whole safetensors file",
+        );
+        check(&write("config.json", "{}"), "field model_type: missing");
+        check(&write("tokenizer.json", "{}"), "tokenizer.json");
+        check(
+            &write(
+                "modules.json",
+                r#"[{"path":"","type":"a.b.Transformer"},{"path":"","type":"a.b.LSTM"}]"#,
+            ),
+            "a.b.LSTM: expected Transformer, Pooling, Dense or Normalize",
+        );
+        check(
+            &write("modules.json", r#"[{"path":"","type":"a.b.Transformer"}]"#),
+            "names no Pooling",
+        );
+        check(
+            &write("sentence_bert_config.json", r#"{"max_seq_length":2}"#),
+            "no room is left",
+        );
+    }
+
+    #[test]
+    fn the_fingerprint_follows_the_settings() {
+        let of = |options: &EmbeddingOptions| {
+            load(&fixture("tiny-bert"), options)
+                .unwrap()
+                .id()
+                .fingerprint
+                .clone()
+        };
+        let plain = of(&EmbeddingOptions::default());
+        assert_eq!(
+            plain,
+            of(&EmbeddingOptions {
+                n_threads: Some(1),
+                ..EmbeddingOptions::default()
+            })
+        );
+        assert_ne!(
+            plain,
+            of(&EmbeddingOptions {
+                pooling: Some(Pooling::Cls),
+                ..EmbeddingOptions::default()
+            })
+        );
+        assert_ne!(
+            plain,
+            of(&EmbeddingOptions {
+                max_tokens: Some(9),
+                ..EmbeddingOptions::default()
+            })
+        );
+    }
+}

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{bert, modernbert, xlm_roberta};
+use serde_json::{Value, json};
 
 use super::encoder::Encode;
 use super::family::{Family, Settings};
@@ -46,7 +47,7 @@ impl Stock {
             })
             .collect();
         let weights = VarBuilder::from_tensors(tensors, DType::F32, device);
-        let config = settings.config.clone();
+        let config = candle_config(settings);
         let model = match settings.family {
             Family::Bert => {
                 let config = serde_json::from_value(config).context("config.json")?;
@@ -73,6 +74,25 @@ impl Stock {
             device: device.clone(),
         })
     }
+}
+
+/// `config.json` with the fields that candle's modules ask for, though they are only for training or have one value.
+fn candle_config(settings: &Settings) -> Value {
+    let mut config = settings.config.clone();
+    if let Some(fields) = config.as_object_mut() {
+        let needed = [
+            ("hidden_dropout_prob", json!(0.0)),
+            ("attention_probs_dropout_prob", json!(0.0)),
+            ("initializer_range", json!(0.02)),
+            ("position_embedding_type", json!("absolute")),
+            ("layer_norm_eps", json!(settings.layer_norm_eps)),
+            ("pad_token_id", json!(settings.pad_token.unwrap_or(0))),
+        ];
+        for (name, value) in needed {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    config
 }
 
 impl Encode for Stock {
