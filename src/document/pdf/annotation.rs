@@ -53,7 +53,8 @@ pub(super) fn paint<'a>(
             b"Widget" => field_value(document, annotation),
             _ => string(document, annotation, b"Contents"),
         };
-        page.notes.extend(text.filter(|text| !text.trim().is_empty()));
+        page.notes
+            .extend(text.filter(|text| !text.trim().is_empty()));
     }
     Ok(())
 }
@@ -149,7 +150,11 @@ mod tests {
 
     #[test]
     fn an_appearance_is_fitted_to_its_rectangle() {
-        let matrix = fit([0.0, 0.0, 10.0, 20.0], Matrix::IDENTITY, [100.0, 200.0, 120.0, 220.0]);
+        let matrix = fit(
+            [0.0, 0.0, 10.0, 20.0],
+            Matrix::IDENTITY,
+            [100.0, 200.0, 120.0, 220.0],
+        );
         assert_eq!(matrix.apply(0.0, 0.0), (100.0, 200.0));
         assert_eq!(matrix.apply(10.0, 20.0), (120.0, 220.0));
     }

@@ -311,8 +311,8 @@ impl<'a> Interpreter<'a> {
             return;
         };
         machine.state.font_size = *size;
-        let fonts = resources
-            .and_then(|resources| objects::dictionary(self.document, resources, b"Font"));
+        let fonts =
+            resources.and_then(|resources| objects::dictionary(self.document, resources, b"Font"));
         let font =
             fonts.and_then(|fonts| objects::dictionary(self.document, fonts, lexer.bytes(name)));
         machine.state.font = font.map(|font| self.fonts.font(font));
@@ -329,8 +329,8 @@ impl<'a> Interpreter<'a> {
         let Some(Operand::Name(name)) = lexer.operands.last() else {
             return;
         };
-        let states = resources
-            .and_then(|resources| objects::dictionary(document, resources, b"ExtGState"));
+        let states =
+            resources.and_then(|resources| objects::dictionary(document, resources, b"ExtGState"));
         let state =
             states.and_then(|states| objects::dictionary(document, states, lexer.bytes(name)));
         let font = state.and_then(|state| objects::array(document, state, b"Font"));
@@ -407,8 +407,12 @@ impl<'a> Interpreter<'a> {
         let is_inline = lexer.operands.contains(&Operand::Other);
         let properties = match (resources, &*names) {
             (Some(resources), [_, name]) if !is_inline => {
-                objects::dictionary(document, resources, b"Properties")
-                    .and_then(|all| Some((all.get(name).ok()?, objects::dictionary(document, all, name)?)))
+                objects::dictionary(document, resources, b"Properties").and_then(|all| {
+                    Some((
+                        all.get(name).ok()?,
+                        objects::dictionary(document, all, name)?,
+                    ))
+                })
             }
             _ => None,
         };
@@ -423,9 +427,9 @@ impl<'a> Interpreter<'a> {
         let is_pagination = |name: &[u8]| matches!(name, b"Pagination" | b"Header" | b"Footer");
         let furniture = tag == b"Artifact"
             && match properties {
-                Some((_, properties)) => [&b"Type"[..], b"Subtype"].iter().any(|key| {
-                    objects::name(document, properties, key).is_some_and(is_pagination)
-                }),
+                Some((_, properties)) => [&b"Type"[..], b"Subtype"]
+                    .iter()
+                    .any(|key| objects::name(document, properties, key).is_some_and(is_pagination)),
                 None => names.iter().any(|name| is_pagination(name)),
             };
         machine.page.begin_mark(stands_for, hidden, furniture);
@@ -549,9 +553,11 @@ impl Numbers<'_> {
     /// The two numbers before the string of `"`.
     fn first_two(self) -> Option<[f32; 2]> {
         match self.0 {
-            [Operand::Number(first), Operand::Number(second), Operand::String(_)] => {
-                Some([*first, *second])
-            }
+            [
+                Operand::Number(first),
+                Operand::Number(second),
+                Operand::String(_),
+            ] => Some([*first, *second]),
             _ => None,
         }
     }
@@ -571,7 +577,8 @@ fn inline_actual_text(lexer: &Lexer) -> Option<String> {
 fn hidden_layers(document: &Document) -> HashSet<ObjectId> {
     let ids = |list: Option<&[Object]>| -> HashSet<ObjectId> {
         let list = list.unwrap_or_default().iter();
-        list.filter_map(|object| object.as_reference().ok()).collect()
+        list.filter_map(|object| object.as_reference().ok())
+            .collect()
     };
     let Ok(catalog) = document.catalog() else {
         return HashSet::new();

@@ -50,7 +50,8 @@ pub(super) fn open(bytes: &[u8], budget: &Budget) -> Result<File> {
         Ok(document) if !pages.is_empty() => {
             if document.xref_recovery.is_some() {
                 warnings.push(Warning(
-                    "damaged file: its table of objects was rebuilt, text may be missing".to_owned(),
+                    "damaged file: its table of objects was rebuilt, text may be missing"
+                        .to_owned(),
                 ));
             }
             document
@@ -162,7 +163,10 @@ fn header_before(bytes: &[u8], keyword: usize) -> Option<(u32, u16, usize)> {
     let trim = |bytes: &'_ [u8]| bytes.trim_ascii_end().len();
     let digits = |end: usize| {
         let digits = bytes.get(..end)?.iter().rev();
-        let n_digits = digits.take(8).take_while(|byte| byte.is_ascii_digit()).count();
+        let n_digits = digits
+            .take(8)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let start = end - n_digits;
         let text = std::str::from_utf8(bytes.get(start..end)?).ok()?;
         (n_digits > 0).then_some((text, start))
@@ -174,7 +178,8 @@ fn header_before(bytes: &[u8], keyword: usize) -> Option<(u32, u16, usize)> {
     }
     let (number, offset) = digits(gap)?;
     let number = number.parse::<u32>().ok()?;
-    let number = Some(number).filter(|number| usize::try_from(*number).is_ok_and(|n| n < MAX_SALVAGED_OBJECTS));
+    let number = Some(number)
+        .filter(|number| usize::try_from(*number).is_ok_and(|n| n < MAX_SALVAGED_OBJECTS));
     Some((number?, generation.parse().ok()?, offset))
 }
 
@@ -182,7 +187,10 @@ fn header_before(bytes: &[u8], keyword: usize) -> Option<(u32, u16, usize)> {
 fn salvaged_pages(document: &Document) -> Vec<ObjectId> {
     let mut ranks = HashMap::new();
     for object in document.objects.values() {
-        let kids = object.as_dict().ok().and_then(|node| objects::array(document, node, b"Kids"));
+        let kids = object
+            .as_dict()
+            .ok()
+            .and_then(|node| objects::array(document, node, b"Kids"));
         for kid in kids.unwrap_or_default() {
             if let Ok(id) = kid.as_reference() {
                 let rank = ranks.len();
@@ -191,7 +199,10 @@ fn salvaged_pages(document: &Document) -> Vec<ObjectId> {
         }
     }
     let is_page = |object: &Object| object.as_dict().is_ok_and(|page| page.has_type(b"Page"));
-    let pages = document.objects.iter().filter(|(_, object)| is_page(object));
+    let pages = document
+        .objects
+        .iter()
+        .filter(|(_, object)| is_page(object));
     let mut pages: Vec<ObjectId> = pages.map(|(&id, _)| id).collect();
     pages.sort_by_key(|id| (ranks.get(id).copied().unwrap_or(usize::MAX), *id));
     pages
@@ -204,12 +215,25 @@ pub(super) fn title(document: &Document) -> Option<String> {
     let title = objects::text_string(title);
     let title = title.trim().trim_matches('\0');
     let lower = title.to_lowercase();
-    let is_file_name = [".doc", ".docx", ".hwp", ".hwpx", ".xls", ".xlsx", ".ppt", ".pptx", ".pdf", ".indd", ".qxd", ".tex", ".dvi"]
-        .iter()
-        .any(|extension| lower.ends_with(extension));
-    let is_placeholder = ["microsoft", "powerpoint", "untitled", "제목 없음", "document", "문서", "무제", "슬라이드", "(anonymous)"]
-        .iter()
-        .any(|word| lower.starts_with(word));
+    let is_file_name = [
+        ".doc", ".docx", ".hwp", ".hwpx", ".xls", ".xlsx", ".ppt", ".pptx", ".pdf", ".indd",
+        ".qxd", ".tex", ".dvi",
+    ]
+    .iter()
+    .any(|extension| lower.ends_with(extension));
+    let is_placeholder = [
+        "microsoft",
+        "powerpoint",
+        "untitled",
+        "제목 없음",
+        "document",
+        "문서",
+        "무제",
+        "슬라이드",
+        "(anonymous)",
+    ]
+    .iter()
+    .any(|word| lower.starts_with(word));
     let n_chars = title.chars().count();
     let is_title = (2..=100).contains(&n_chars)
         && !is_file_name
@@ -265,7 +289,12 @@ mod tests {
         let file = open(BODY.as_bytes(), &Budget::standard()).unwrap();
         assert_eq!(file.pages, [(3, 0), (2, 0)]);
         assert_eq!(file.warnings.len(), 1);
-        let stream = file.document.get_object((4, 0)).unwrap().as_stream().unwrap();
+        let stream = file
+            .document
+            .get_object((4, 0))
+            .unwrap()
+            .as_stream()
+            .unwrap();
         assert!(stream.content.starts_with(b"BT (cut off"), "{stream:?}");
     }
 

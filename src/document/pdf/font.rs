@@ -130,10 +130,7 @@ enum Encoding {
     /// Two bytes, the CID itself.
     Identity,
     /// A map that PDF names.
-    Predefined {
-        map: Rc<CMap>,
-        kind: PredefinedKind,
-    },
+    Predefined { map: Rc<CMap>, kind: PredefinedKind },
     /// A map in the file, which may extend one that PDF names.
     Embedded {
         map: Box<EmbeddedMap>,
@@ -166,7 +163,8 @@ impl<'a> Font<'a> {
         let (codes, vertical) = match descendant {
             Some(descendant) => {
                 let composite = Composite::load(source, dictionary, descendant);
-                let vertical = composite.is_vertical(objects::name(document, dictionary, b"Encoding"));
+                let vertical =
+                    composite.is_vertical(objects::name(document, dictionary, b"Encoding"));
                 (Codes::Composite(Box::new(composite)), vertical)
             }
             None => (
@@ -308,7 +306,8 @@ impl OneByte {
             .unwrap_or_default()
             .iter()
             .map(|width| {
-                let width = objects::resolve(document, width).and_then(|width| width.as_float().ok());
+                let width =
+                    objects::resolve(document, width).and_then(|width| width.as_float().ok());
                 width.unwrap_or(0.0) * unit
             })
             .collect();
@@ -697,15 +696,19 @@ fn base_font(document: &Document, dictionary: &Dictionary) -> String {
 }
 
 /// Whether a font is heavy enough for headings, by its name or its descriptor.
-fn is_bold(
-    document: &Document,
-    dictionary: &Dictionary,
-    descriptor: Option<&Dictionary>,
-) -> bool {
+fn is_bold(document: &Document, dictionary: &Dictionary, descriptor: Option<&Dictionary>) -> bool {
     let name = base_font(document, dictionary).to_lowercase();
-    let says_bold = ["bold", "black", "heavy", "headline", "견고딕", "헤드라인", "굵은"]
-        .iter()
-        .any(|word| name.contains(word));
+    let says_bold = [
+        "bold",
+        "black",
+        "heavy",
+        "headline",
+        "견고딕",
+        "헤드라인",
+        "굵은",
+    ]
+    .iter()
+    .any(|word| name.contains(word));
     let Some(descriptor) = descriptor else {
         return says_bold;
     };
@@ -727,7 +730,13 @@ fn clean(text: String) -> Option<String> {
     let mut cleaned = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '\t' | '\n' | '\r' | '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}'
+            '\t'
+            | '\n'
+            | '\r'
+            | '\u{A0}'
+            | '\u{2000}'..='\u{200A}'
+            | '\u{202F}'
+            | '\u{205F}'
             | '\u{3000}' => cleaned.push(' '),
             '\u{FB00}' => cleaned.push_str("ff"),
             '\u{FB01}' => cleaned.push_str("fi"),
@@ -745,7 +754,10 @@ fn clean(text: String) -> Option<String> {
                 cleaned.extend(char::from_u32(ascii));
             }
             '\u{FFFD}' | '\u{FFFE}' | '\u{FFFF}' => return None,
-            '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' => {}
+            '\u{200B}'..='\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}' => {}
             _ if character.is_control() => return None,
             _ => cleaned.push(character),
         }
@@ -820,10 +832,25 @@ mod tests {
             }
         };
         let document = Document::new();
-        check(&document, &font("KSCms-UHC-H"), b"A\xC8\xDE\xC1\xF7 1", "A휴직 1");
+        check(
+            &document,
+            &font("KSCms-UHC-H"),
+            b"A\xC8\xDE\xC1\xF7 1",
+            "A휴직 1",
+        );
         check(&document, &font("KSC-EUC-H"), b"\xC8\xDE\xC1\xF7", "휴직");
-        check(&document, &font("UniKS-UCS2-H"), b"\xD7\x34\xC9\xC1", "휴직");
-        check(&document, &font("UniKS-UTF16-H"), b"\xD7\x34\xC9\xC1", "휴직");
+        check(
+            &document,
+            &font("UniKS-UCS2-H"),
+            b"\xD7\x34\xC9\xC1",
+            "휴직",
+        );
+        check(
+            &document,
+            &font("UniKS-UTF16-H"),
+            b"\xD7\x34\xC9\xC1",
+            "휴직",
+        );
         let (_, advance) = decode(&document, &font("KSCms-UHC-H"), b"A\xC8\xDE");
         assert!((advance - 1.5).abs() < 1e-6);
     }

@@ -15,7 +15,9 @@ pub(super) fn texts_of_open_type(program: &[u8], names: &GlyphNames) -> GlyphTex
     let Ok(face) = RawFace::parse(program, 0) else {
         return texts;
     };
-    let subtables = face.table(Tag::from_bytes(b"cmap")).and_then(cmap::Table::parse);
+    let subtables = face
+        .table(Tag::from_bytes(b"cmap"))
+        .and_then(cmap::Table::parse);
     for subtable in subtables.iter().flat_map(|table| table.subtables) {
         if !subtable.is_unicode() {
             continue;
@@ -29,7 +31,10 @@ pub(super) fn texts_of_open_type(program: &[u8], names: &GlyphNames) -> GlyphTex
             }
         }
     }
-    if let Some(table) = face.table(Tag::from_bytes(b"post")).and_then(post::Table::parse) {
+    if let Some(table) = face
+        .table(Tag::from_bytes(b"post"))
+        .and_then(post::Table::parse)
+    {
         for glyph in 0..u16::MAX {
             let Some(name) = table.glyph_name(GlyphId(glyph)) else {
                 break;
@@ -125,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_type1_program_lists_its_codes() {
-        let program = b"%!PS-AdobeFont-1.0\n/Encoding 256 array\n0 1 255 {1 index exch /.notdef put} for\n\
+        let program =
+            b"%!PS-AdobeFont-1.0\n/Encoding 256 array\n0 1 255 {1 index exch /.notdef put} for\n\
             dup 1/A put\ndup 2 /uniD734 put\ndup 999 /B put\nreadonly def eexec dup 3 /C put";
         let texts = encoding_of_type1(program, &GlyphNames::new());
         assert_eq!(texts[1].as_deref(), Some("A"));
@@ -139,7 +145,11 @@ mod tests {
         for bytes in [&b""[..], b"OTTO", b"\x01\x00\x04\x01garbage", &[0; 64]] {
             assert!(texts_of_open_type(bytes, &names).is_empty());
             assert!(texts_of_cff(bytes, &names).is_empty());
-            assert!(encoding_of_true_type(bytes, &names).iter().all(Option::is_none));
+            assert!(
+                encoding_of_true_type(bytes, &names)
+                    .iter()
+                    .all(Option::is_none)
+            );
         }
     }
 }

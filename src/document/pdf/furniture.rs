@@ -37,7 +37,9 @@ pub(super) fn remove(pages: &mut [PageText]) {
                     keys(line, number).iter().any(|(text, place)| {
                         // A line on the border of two heights is looked for in both.
                         let places = [place - 1, *place, place + 1];
-                        let on_pages = places.iter().filter_map(|&place| seen.get(&(text.clone(), place)));
+                        let on_pages = places
+                            .iter()
+                            .filter_map(|&place| seen.get(&(text.clone(), place)));
                         on_pages.flatten().collect::<HashSet<_>>().len() >= MIN_PAGES
                     })
                 };
@@ -106,7 +108,9 @@ fn is_page_number(text: &str, number: u32, n_pages: usize) -> bool {
     let this = usize::try_from(number).unwrap_or(usize::MAX);
     let framed = text.trim_start().starts_with(['-', '–', '—', '―']);
     match bare.split_once('/').or_else(|| bare.split_once("of")) {
-        Some((page, all)) => digits_of(page).is_some() && digits_of(all).is_some_and(|all| all >= n_pages),
+        Some((page, all)) => {
+            digits_of(page).is_some() && digits_of(all).is_some_and(|all| all >= n_pages)
+        }
         None => digits_of(bare).is_some_and(|page| page == this || framed && page < 10_000),
     }
 }
@@ -122,7 +126,9 @@ mod tests {
         let mut pages: Vec<PageText> = (1..)
             .zip(pages)
             .map(|(number, lines)| {
-                let runs = lines.iter().map(|&(text, baseline)| run(text, 50.0, 150.0, baseline));
+                let runs = lines
+                    .iter()
+                    .map(|&(text, baseline)| run(text, 50.0, 150.0, baseline));
                 let items = assemble(runs, true).into_iter().map(Item::Line).collect();
                 PageText {
                     number,
@@ -150,9 +156,24 @@ mod tests {
     fn running_lines_are_dropped() {
         check(
             &[
-                &[("인사규정", 40.0), ("제1조", 60.0), ("본문", 400.0), ("규정집 11", 780.0)],
-                &[("인사규정", 40.0), ("제2조", 60.0), ("본문", 400.0), ("규정집 12", 780.0)],
-                &[("인사규정", 41.0), ("제5조", 60.0), ("본문", 400.0), ("규정집 13", 780.0)],
+                &[
+                    ("인사규정", 40.0),
+                    ("제1조", 60.0),
+                    ("본문", 400.0),
+                    ("규정집 11", 780.0),
+                ],
+                &[
+                    ("인사규정", 40.0),
+                    ("제2조", 60.0),
+                    ("본문", 400.0),
+                    ("규정집 12", 780.0),
+                ],
+                &[
+                    ("인사규정", 41.0),
+                    ("제5조", 60.0),
+                    ("본문", 400.0),
+                    ("규정집 13", 780.0),
+                ],
             ],
             &[&["제1조", "본문"], &["제2조", "본문"], &["제5조", "본문"]],
         );
@@ -161,7 +182,10 @@ mod tests {
     #[test]
     fn lone_page_numbers_are_dropped() {
         check(
-            &[&[("7", 40.0), ("본문", 400.0), ("- 1 -", 780.0)], &[("1", 40.0), ("2 / 2", 780.0)]],
+            &[
+                &[("7", 40.0), ("본문", 400.0), ("- 1 -", 780.0)],
+                &[("1", 40.0), ("2 / 2", 780.0)],
+            ],
             &[&["7", "본문"], &["1"]],
         );
     }

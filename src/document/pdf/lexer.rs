@@ -110,8 +110,8 @@ impl Lexer {
                 b'{' | b'}' | b')' => {}
                 b'+' | b'-' | b'.' | b'0'..=b'9' => {
                     cursor.at = start;
-                    let digits = cursor
-                        .take_while(|byte| matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9'));
+                    let digits =
+                        cursor.take_while(|byte| matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9'));
                     self.operands.push(Operand::Number(number(digits)));
                 }
                 _ => {
@@ -347,21 +347,32 @@ mod tests {
     }
 
     fn check(source: &[u8], expected: &[&str]) {
-        assert_eq!(read(source), expected, "{}", String::from_utf8_lossy(source));
+        assert_eq!(
+            read(source),
+            expected,
+            "{}",
+            String::from_utf8_lossy(source)
+        );
     }
 
     #[test]
     fn operators_come_with_their_operands() {
         check(b"/F1 12 Tf(a) Tj", &["/F1 12 Tf", "(a) Tj"]);
         check(b"[(a)-250<4142>]TJ T*", &["_ (a) -250 (AB) _ TJ", "T*"]);
-        check(b"1 0 0 1 72.5 -.5 cm % note\nQ", &["1 0 0 1 72.5 -0.5 cm", "Q"]);
+        check(
+            b"1 0 0 1 72.5 -.5 cm % note\nQ",
+            &["1 0 0 1 72.5 -0.5 cm", "Q"],
+        );
         check(b"/A#20B gs", &["/A B gs"]);
     }
 
     #[test]
     fn strings_are_unescaped() {
-        check(br"(a\(b\)c(d)\101\n\
-e) Tj", &["(a(b)c(d)A\ne) Tj"]);
+        check(
+            br"(a\(b\)c(d)\101\n\
+e) Tj",
+            &["(a(b)c(d)A\ne) Tj"],
+        );
         check(b"<414> Tj", &["(A@) Tj"]);
         check(b"(open", &[]);
     }

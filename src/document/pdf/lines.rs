@@ -124,7 +124,11 @@ impl OpenLine {
             .is_some_and(|first| first.frame.degrees == run.frame.degrees);
         let (small, large) = (self.size.min(run.size), self.size.max(run.size));
         let is_script = small < SCRIPT_SIZE * large;
-        let reach = if is_script { SCRIPT_BASELINE } else { SAME_BASELINE };
+        let reach = if is_script {
+            SCRIPT_BASELINE
+        } else {
+            SAME_BASELINE
+        };
         same_direction
             && (self.baseline - run.baseline).abs() <= reach * large
             && (run.start >= self.end - 0.5 * run.em || self.has_room_for(run))
@@ -133,7 +137,8 @@ impl OpenLine {
     /// Whether a run painted out of order fills a gap of the line, or stands right before it.
     fn has_room_for(&self, run: &Run) -> bool {
         let slack = 0.2 * run.em;
-        let is_free = |other: &Run| run.end <= other.start + slack || run.start >= other.end - slack;
+        let is_free =
+            |other: &Run| run.end <= other.start + slack || run.start >= other.end - slack;
         run.end >= self.start - 3.0 * run.em && self.runs.iter().all(is_free)
     }
 
@@ -166,7 +171,7 @@ impl OpenLine {
             let end = run.end - width * (tail / n_units);
             let gap = start - ink_end;
             match cells.last_mut() {
-                Some(cell) if gap <= CELL_GAP_EM * run.em => {
+                Some(cell) if gap <= CELL_GAP_EM * run.em || is_label(&cell.text) => {
                     let word_gap = match paints_spaces && changes_script(&cell.text, words) {
                         true => AUTOMATIC_GAP_EM,
                         false => WORD_GAP_EM,
@@ -215,6 +220,14 @@ impl OpenLine {
     }
 }
 
+/// `1.`, `가)`, `①`, `-`: the label of a list item, which a tab may separate from its text.
+fn is_label(text: &str) -> bool {
+    let n_chars = text.chars().count();
+    let is_mark =
+        |c: char| !c.is_alphanumeric() || matches!(c, '①'..='⓿' | '㈀'..='㉿' | 'Ⅰ'..='Ⅻ');
+    n_chars <= 4 && text.ends_with(['.', ')']) || n_chars == 1 && text.chars().all(is_mark)
+}
+
 /// Whether one text ends and the next begins with different scripts: Hangul or ideographs, and Latin or digits.
 fn changes_script(before: &str, after: &str) -> bool {
     let is_wide = |c: char| c.is_alphabetic() && u32::from(c) >= 0x1100;
@@ -241,7 +254,10 @@ fn join_cells(cells: &[Cell]) -> String {
 /// Appends words with single spaces between them.
 fn push_words(text: &mut String, words: &str) {
     let mut separator = "";
-    for word in words.split(char::is_whitespace).filter(|word| !word.is_empty()) {
+    for word in words
+        .split(char::is_whitespace)
+        .filter(|word| !word.is_empty())
+    {
         text.push_str(separator);
         text.push_str(word);
         separator = " ";
@@ -339,7 +355,11 @@ pub(super) mod tests {
             ..run("1)", 20.0, 26.0, 96.0)
         };
         check(
-            vec![run("휴직", 0.0, 20.0, 100.0), note, run("은", 26.0, 36.0, 100.0)],
+            vec![
+                run("휴직", 0.0, 20.0, 100.0),
+                note,
+                run("은", 26.0, 36.0, 100.0),
+            ],
             &["휴직1)은"],
         );
     }
@@ -353,12 +373,26 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_label_belongs_to_its_item() {
+        let lines = assemble(
+            vec![run("1.", 0.0, 7.5, 0.0), run("임금", 36.0, 56.0, 0.0)],
+            true,
+        );
+        assert_eq!(lines[0].cells.len(), 1);
+        assert_eq!(lines[0].text, "1. 임금");
+    }
+
+    #[test]
     fn wide_gaps_make_cells() {
-        let lines = assemble(vec![
-            run("성명", 0.0, 20.0, 0.0),
-            run("홍길동", 80.0, 110.0, 0.0),
-        ], false);
-        let cells: Vec<&str> = lines[0].cells.iter().map(|cell| cell.text.as_str()).collect();
+        let lines = assemble(
+            vec![run("성명", 0.0, 20.0, 0.0), run("홍길동", 80.0, 110.0, 0.0)],
+            false,
+        );
+        let cells: Vec<&str> = lines[0]
+            .cells
+            .iter()
+            .map(|cell| cell.text.as_str())
+            .collect();
         assert_eq!(cells, ["성명", "홍길동"]);
         assert_eq!(lines[0].first_word_width, 20.0);
     }

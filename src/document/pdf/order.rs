@@ -50,7 +50,8 @@ pub(super) fn items(page: &mut Page) -> Vec<Item> {
         .enumerate()
         .map(|(table, (grid, runs))| grid.read(table, runs, paints_spaces))
         .collect();
-    let table_of = |place: Option<usize>| place.filter(|&table| matches!(tables.get(table), Some(Some(_))));
+    let table_of =
+        |place: Option<usize>| place.filter(|&table| matches!(tables.get(table), Some(Some(_))));
     let flow: Vec<(Option<usize>, Run)> = places.into_iter().map(table_of).zip(runs).collect();
     let elements = painted_order(&flow, paints_spaces);
     let elements = match is_disordered(&elements) {
@@ -63,7 +64,12 @@ pub(super) fn items(page: &mut Page) -> Vec<Item> {
         match element {
             Element::Line(line) => items.push(Item::Line(line)),
             Element::Table(table) => {
-                items.extend(tables.get_mut(table).and_then(Option::take).unwrap_or_default());
+                items.extend(
+                    tables
+                        .get_mut(table)
+                        .and_then(Option::take)
+                        .unwrap_or_default(),
+                );
             }
         }
     }
@@ -249,7 +255,12 @@ fn columns_in_order(lines: Vec<Line>) -> Vec<Line> {
 
 /// Where the white space between two columns of text lies, if there are two.
 fn gutter(lines: &[Line]) -> Option<f32> {
-    let level = || lines.iter().filter(|line| line.degrees == 0).take(MAX_COMPARED_LINES);
+    let level = || {
+        lines
+            .iter()
+            .filter(|line| line.degrees == 0)
+            .take(MAX_COMPARED_LINES)
+    };
     let pieces: Vec<&Cell> = level().flat_map(|line| &line.cells).collect();
     if pieces.len() < 2 * MIN_COLUMN_LINES {
         return None;
@@ -288,12 +299,18 @@ fn cut(line: &Line, gutter: f32) -> (Option<Line>, Option<Line>) {
     if line.degrees != 0 {
         return (Some(line.clone()), None);
     }
-    let crosses = line.cells.iter().any(|cell| cell.start < gutter && gutter < cell.end);
+    let crosses = line
+        .cells
+        .iter()
+        .any(|cell| cell.start < gutter && gutter < cell.end);
     if crosses {
         return (None, None);
     }
-    let (left, right): (Vec<Cell>, Vec<Cell>) =
-        line.cells.iter().cloned().partition(|cell| cell.end <= gutter);
+    let (left, right): (Vec<Cell>, Vec<Cell>) = line
+        .cells
+        .iter()
+        .cloned()
+        .partition(|cell| cell.end <= gutter);
     (line.part(left), line.part(right))
 }
 
@@ -326,7 +343,12 @@ fn is_next_row(above: &Line, below: &Line) -> bool {
     let n_aligned = below
         .cells
         .iter()
-        .filter(|cell| above.cells.iter().any(|other| are_aligned(cell, other, below.size)))
+        .filter(|cell| {
+            above
+                .cells
+                .iter()
+                .any(|other| are_aligned(cell, other, below.size))
+        })
         .count();
     step > 0.0 && step < 4.0 * below.size && n_aligned >= 2 && above.degrees == below.degrees
 }
@@ -334,9 +356,7 @@ fn is_next_row(above: &Line, below: &Line) -> bool {
 /// Whether two pieces begin, end or are centred at one place.
 fn are_aligned(a: &Cell, b: &Cell, size: f32) -> bool {
     let near = |x: f32, y: f32| (x - y).abs() < 0.6 * size;
-    near(a.start, b.start)
-        || near(a.end, b.end)
-        || near(a.start + a.end, b.start + b.end)
+    near(a.start, b.start) || near(a.end, b.end) || near(a.start + a.end, b.start + b.end)
 }
 
 /// Three aligned lines are a table; fewer stay lines.
@@ -451,7 +471,8 @@ mod tests {
     #[test]
     fn aligned_pieces_are_rows() {
         let mut runs = Vec::new();
-        for (n, (name, days)) in (0_u8..).zip([("이름", "일수"), ("가람", "12"), ("나래", "3")]) {
+        for (n, (name, days)) in (0_u8..).zip([("이름", "일수"), ("가람", "12"), ("나래", "3")])
+        {
             let y = 15.0 * f32::from(n);
             runs.push(run(name, 0.0, 20.0, y));
             runs.push(run(days, 100.0, 120.0, y));

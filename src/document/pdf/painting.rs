@@ -184,7 +184,10 @@ impl Page {
         } else {
             self.n_spaces += usize::from(!text.is_empty());
         }
-        let run = self.runs.last_mut().filter(|run| run.is_followed_by(pen, start));
+        let run = self
+            .runs
+            .last_mut()
+            .filter(|run| run.is_followed_by(pen, start));
         match run {
             Some(run) => {
                 run.text.push_str(text);
@@ -247,12 +250,7 @@ impl Page {
     }
 
     /// Opens marked content.
-    pub(super) fn begin_mark(
-        &mut self,
-        stands_for: Option<String>,
-        hidden: bool,
-        furniture: bool,
-    ) {
+    pub(super) fn begin_mark(&mut self, stands_for: Option<String>, hidden: bool, furniture: bool) {
         if self.memory.marks.len() >= MAX_MARKS {
             self.memory.n_marks_too_deep += 1;
             return;

@@ -18,6 +18,9 @@ const HEADING_SIZE: f32 = 1.15;
 /// Fonts this much larger than the body can be the title.
 const TITLE_SIZE: f32 = 1.3;
 
+/// Share of bold characters up to which bold means something.
+const MAX_BOLD: f32 = 0.3;
+
 /// Longest heading and title, in characters.
 const MAX_HEADING_CHARS: usize = 80;
 
@@ -69,6 +72,8 @@ pub(super) fn document(pages: &[PageText]) -> Document {
     let lines: Vec<Vec<&Line>> = pages.iter().map(|page| lines_of(page).collect()).collect();
     let mut writer = Writer {
         heading_sizes: heading_sizes(pages, body_size),
+        bold_is_heading: bold_share(pages) <= MAX_BOLD,
+        body_size,
         spacing: Spacing::learn(&lines),
         open: None,
         last_hangul_label: None,
@@ -97,6 +102,8 @@ fn lines_of(page: &PageText) -> impl Iterator<Item = &Line> {
 struct Writer {
     /// Largest first.
     heading_sizes: Vec<i32>,
+    bold_is_heading: bool,
+    body_size: f32,
     spacing: Spacing,
     /// The `나` of the last line that began `나.`: `다.` is a label only after it, else the end of a sentence.
     last_hangul_label: Option<char>,
@@ -153,7 +160,8 @@ impl Writer {
                         table: self.n_tables - 1,
                         header: *header,
                     };
-                    let texts: Vec<String> = cells.iter().map(|cell| self.cell_text(cell)).collect();
+                    let texts: Vec<String> =
+                        cells.iter().map(|cell| self.cell_text(cell)).collect();
                     self.block(kind, &texts.join(" | "), page.number);
                 }
             }
@@ -252,11 +260,23 @@ impl Writer {
 
     /// A heading is larger than the body, or bold and alone where the body is not bold.
     fn kind(&self, line: &Line) -> BlockKind {
-        if line.text.chars().count() > MAX_HEADING_CHARS || !line.text.chars().any(char::is_alphabetic) {
+        if line.text.chars().count() > MAX_HEADING_CHARS
+            || !line.text.chars().any(char::is_alphabetic)
+        {
             return BlockKind::Paragraph;
         }
         let size = rounded(line.size);
-        match self.heading_sizes.iter().position(|&heading| heading == size) {
+        let rank = self
+            .heading_sizes
+            .iter()
+            .position(|&heading| heading == size);
+        let is_bold_heading = self.bold_is_heading
+            && line.bold
+            && line.size >= 0.95 * self.body_size
+            && !line.text.ends_with(['.', ',', ';']);
+        // Bold lines of the body's size come after all larger ones.
+        let rank = rank.or(is_bold_heading.then_some(self.heading_sizes.len()));
+        match rank {
             Some(rank) => BlockKind::Heading {
                 level: u8::try_from(rank + 1).unwrap_or(9).min(9),
             },
@@ -348,7 +368,11 @@ fn right_edges(lines: &[&Line]) -> Vec<f32> {
             .map(|other| other.start)
             .fold(f32::INFINITY, f32::min);
         around
-            .filter(|other| other.start >= line.start - 8.0 * line.size && other.start < line.end && other.end < obstacle)
+            .filter(|other| {
+                other.start >= line.start - 8.0 * line.size
+                    && other.start < line.end
+                    && other.end < obstacle
+            })
             .map(|other| other.end)
             .fold(line.end, f32::max)
     };
@@ -375,11 +399,26 @@ fn body_size(pages: &[PageText]) -> f32 {
     for line in pages.iter().flat_map(lines_of) {
         *n_chars.entry(rounded(line.size)).or_default() += line.text.chars().count();
     }
-    let most = n_chars.into_iter().max_by_key(|&(size, count)| (count, size));
+    let most = n_chars
+        .into_iter()
+        .max_by_key(|&(size, count)| (count, size));
     most.map_or(10.0, |(size, _)| {
         let halves = i16::try_from(size).unwrap_or(20);
         f32::from(halves) / 2.0
     })
+}
+
+/// Share of the characters that stand in bold lines.
+fn bold_share(pages: &[PageText]) -> f32 {
+    let (mut n_bold, mut n_all) = (0.0_f32, 0.0_f32);
+    for line in pages.iter().flat_map(lines_of) {
+        let n_chars = f32::from(u16::try_from(line.text.chars().count()).unwrap_or(u16::MAX));
+        n_all += n_chars;
+        if line.bold {
+            n_bold += n_chars;
+        }
+    }
+    n_bold / n_all.max(1.0)
 }
 
 /// The sizes of headings, largest first: larger than the body, and used for few characters.
@@ -405,7 +444,8 @@ fn heading_sizes(pages: &[PageText], body_size: f32) -> Vec<i32> {
 /// The title: the largest text in the upper half of the first page, if it is clearly larger than the body.
 fn title(pages: &[PageText], body_size: f32) -> Option<String> {
     let first = pages.first()?;
-    let upper = || lines_of(first).filter(|line| line.baseline < 0.6 * first.height && line.degrees == 0);
+    let upper =
+        || lines_of(first).filter(|line| line.baseline < 0.6 * first.height && line.degrees == 0);
     let largest = upper().map(|line| line.size).fold(0.0, f32::max);
     if largest < TITLE_SIZE * body_size {
         return None;
@@ -427,7 +467,10 @@ fn ends_sentence(text: &str) -> bool {
 
 /// A date such as `2024. 3. 1.` broken over a line end looks like a numbered item.
 fn is_wrapped_date(before: &str, line: &str) -> bool {
-    let mut parts = before.trim_end().rsplit(['.', ' ']).filter(|part| !part.is_empty());
+    let mut parts = before
+        .trim_end()
+        .rsplit(['.', ' '])
+        .filter(|part| !part.is_empty());
     let number = parts.next().unwrap_or_default();
     before.trim_end().ends_with('.')
         && (1..=4).contains(&number.len())
@@ -443,8 +486,32 @@ pub(super) fn starts_unit(text: &str) -> bool {
     };
     let rest = chars.as_str();
     match first {
-        '①'..='⓿' | '㈀'..='㉿' | '❶'..='➓' | 'Ⅰ'..='Ⅻ' | '■' | '□' | '▪' | '▫' | '○' | '●' | '◎' | '◆'
-        | '◇' | '▶' | '▷' | '►' | '◦' | '•' | '★' | '☆' | '※' | '➢' | '✓' | '❍' | '❖' | '☞' => true,
+        '①'..='⓿'
+        | '㈀'..='㉿'
+        | '❶'..='➓'
+        | 'Ⅰ'..='Ⅻ'
+        | '■'
+        | '□'
+        | '▪'
+        | '▫'
+        | '○'
+        | '●'
+        | '◎'
+        | '◆'
+        | '◇'
+        | '▶'
+        | '▷'
+        | '►'
+        | '◦'
+        | '•'
+        | '★'
+        | '☆'
+        | '※'
+        | '➢'
+        | '✓'
+        | '❍'
+        | '❖'
+        | '☞' => true,
         '-' | '–' | '—' | '*' | '·' | '∙' | 'ㆍ' | '+' | 'o' => rest.starts_with(' '),
         '제' => is_article(rest),
         '부' => rest.trim_start().starts_with('칙') && text.chars().count() <= 30,
@@ -460,7 +527,11 @@ pub(super) fn starts_unit(text: &str) -> bool {
         },
         'Q' | 'A' | '문' | '답' => {
             let after = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
-            after.starts_with([':', '.', ')']) && after.chars().nth(1).is_none_or(|c| !c.is_ascii_alphanumeric())
+            after.starts_with([':', '.', ')'])
+                && after
+                    .chars()
+                    .nth(1)
+                    .is_none_or(|c| !c.is_ascii_alphanumeric())
         }
         _ => starts_with_label(text),
     }
@@ -477,7 +548,9 @@ fn is_article(rest: &str) -> bool {
     let kind = unit.next();
     let mut tail = unit.as_str();
     if let Some(number) = tail.strip_prefix('의') {
-        tail = number.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        tail = number
+            .trim_start()
+            .trim_start_matches(|c: char| c.is_ascii_digit());
     }
     match kind {
         Some('조') => tail.trim_start().starts_with(['(', '[', '【', '<']),
@@ -496,7 +569,9 @@ fn hangul_label(text: &str) -> Option<char> {
 fn is_label(label: &str) -> bool {
     let n_chars = label.chars().count();
     match label.chars().next() {
-        Some(first) if first.is_ascii_digit() => n_chars <= 2 && label.bytes().all(|b| b.is_ascii_digit()),
+        Some(first) if first.is_ascii_digit() => {
+            n_chars <= 2 && label.bytes().all(|b| b.is_ascii_digit())
+        }
         Some(first) if HANGUL_LABELS.contains(first) => n_chars == 1,
         Some(first) => n_chars == 1 && first.is_ascii_lowercase(),
         None => false,
@@ -514,7 +589,10 @@ fn starts_with_label(text: &str) -> bool {
         (label, rest) = text.split_at(n_bytes);
         return is_label(label)
             && rest.starts_with(['.', ')'])
-            && rest.chars().nth(1).is_none_or(|c| c == ' ' || c > '\u{1100}');
+            && rest
+                .chars()
+                .nth(1)
+                .is_none_or(|c| c == ' ' || c > '\u{1100}');
     }
     // Outline numbers: 1.2.3
     let mut depth = 1;
@@ -528,9 +606,192 @@ fn starts_with_label(text: &str) -> bool {
     }
     if depth > 1 {
         let after = rest.strip_prefix('.').unwrap_or(rest);
-        return label.len() <= 2 && depth <= 5 && after.starts_with(' ') && !after.trim_start().is_empty();
+        return label.len() <= 2
+            && depth <= 5
+            && after.starts_with(' ')
+            && !after.trim_start().is_empty();
     }
     label.len() <= 3
         && rest.starts_with(['.', ')'])
-        && rest.chars().nth(1).is_none_or(|c| c == ' ' || c > '\u{1100}')
+        && rest
+            .chars()
+            .nth(1)
+            .is_none_or(|c| c == ' ' || c > '\u{1100}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::pdf::lines::assemble;
+    use crate::document::pdf::lines::tests::run;
+    use crate::document::pdf::painting::Run;
+
+    /// One page of 500 points with these runs.
+    fn page(number: u32, runs: Vec<Run>) -> PageText {
+        PageText {
+            number,
+            height: 500.0,
+            items: assemble(runs, true).into_iter().map(Item::Line).collect(),
+        }
+    }
+
+    fn texts(document: &Document) -> Vec<&str> {
+        document
+            .blocks
+            .iter()
+            .map(|block| block.text.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn full_lines_go_on_and_short_ones_end() {
+        let document = document(&[page(
+            1,
+            vec![
+                run("휴직을 신청하려는 사람은 그 사유와 기 ", 0.0, 200.0, 10.0),
+                run("간을 적은 신청서를 내야 한다.", 0.0, 110.0, 25.0),
+                run("사용자는 이를 허용한다.", 0.0, 120.0, 40.0),
+            ],
+        )]);
+        assert_eq!(
+            texts(&document),
+            [
+                "휴직을 신청하려는 사람은 그 사유와 기 간을 적은 신청서를 내야 한다.",
+                "사용자는 이를 허용한다.",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_unit_begins_a_block_although_the_line_above_is_full() {
+        let document = document(&[page(
+            1,
+            vec![
+                run("제3조(휴직) 다음 각 호의 휴직을 둔다", 0.0, 200.0, 10.0),
+                run("1. 육아휴직", 0.0, 60.0, 25.0),
+                run("가. 국내", 10.0, 60.0, 40.0),
+                run("나. 국외로 가는 긴 휴직에 대하여서는 한", 10.0, 200.0, 55.0),
+                run("다. 그 밖의 휴직", 10.0, 100.0, 70.0),
+            ],
+        )]);
+        assert_eq!(document.blocks.len(), 5);
+    }
+
+    #[test]
+    fn the_end_of_a_sentence_is_no_label() {
+        let document = document(&[page(
+            1,
+            vec![
+                run(
+                    "휴직 기간이 끝난 사람은 바로 복직하여야 한",
+                    0.0,
+                    200.0,
+                    10.0,
+                ),
+                run("다. 다만 늦출 수 있다.", 0.0, 100.0, 25.0),
+            ],
+        )]);
+        assert_eq!(
+            texts(&document),
+            ["휴직 기간이 끝난 사람은 바로 복직하여야 한다. 다만 늦출 수 있다."]
+        );
+    }
+
+    #[test]
+    fn a_paragraph_goes_on_over_the_end_of_a_page() {
+        let first = page(
+            1,
+            vec![run(
+                "휴직 기간에는 임금을 주지 아니하며 그 ",
+                0.0,
+                200.0,
+                480.0,
+            )],
+        );
+        let second = page(2, vec![run("기간은 근속에 넣는다.", 0.0, 100.0, 20.0)]);
+        let document = document(&[first, second]);
+        assert_eq!(
+            texts(&document),
+            ["휴직 기간에는 임금을 주지 아니하며 그 기간은 근속에 넣는다."]
+        );
+        assert_eq!(document.blocks[0].location.page, Some(1));
+    }
+
+    #[test]
+    fn large_type_is_a_title_and_headings() {
+        let large = |text: &str, baseline, size| Run {
+            size,
+            em: size,
+            ..run(text, 50.0, 150.0, baseline)
+        };
+        let mut runs = vec![
+            large("휴직 관리기준", 20.0, 18.0),
+            large("총칙", 50.0, 13.0),
+        ];
+        runs.push(run(
+            "이 기준은 직원의 휴직에 적용한다. 휴직의 사유는 따로 정한다.",
+            0.0,
+            300.0,
+            80.0,
+        ));
+        let document = document(&[page(1, runs)]);
+        assert_eq!(document.title.as_deref(), Some("휴직 관리기준"));
+        let levels: Vec<BlockKind> = document.blocks.iter().map(|block| block.kind).collect();
+        assert_eq!(
+            levels,
+            [
+                BlockKind::Heading { level: 1 },
+                BlockKind::Heading { level: 2 },
+                BlockKind::Paragraph,
+            ]
+        );
+    }
+
+    #[test]
+    fn units_of_structure_are_known_by_their_beginning() {
+        let check = |expected: bool, lines: &[&str]| {
+            for line in lines {
+                assert_eq!(starts_unit(line), expected, "{line}");
+            }
+        };
+        check(
+            true,
+            &[
+                "제3조(휴직)",
+                "제 3 조 (휴직)",
+                "제3조의2(복직)",
+                "제2장 휴직",
+                "① 직원은",
+                "1. 육아",
+                "12) 기타",
+                "(1) 대상",
+                "(가) 대상",
+                "가. 국내",
+                "- 항목",
+                "• 항목",
+                "※ 참고",
+                "부칙",
+                "부 칙 <2020.1.1>",
+                "[별표 1]",
+                "1.2 적용 범위",
+                "Q1. 언제",
+                "Ⅰ. 총칙",
+            ],
+        );
+        check(
+            false,
+            &[
+                "제3조에 따라",
+                "제2장에서",
+                "1.5배로",
+                "2019.1.15>",
+                "-3.5%",
+                "휴직",
+                "가족돌봄",
+                "(이하 “회사”)",
+                "2020년",
+                "부칙에 따라 이 규정이 정하는 바에 의하여 처리하는 것으로 한다고 본다",
+            ],
+        );
+    }
 }

@@ -68,7 +68,9 @@ impl Report {
             _ => format!("any of {n_pages} pages"),
         };
         if !self.garbled.is_empty() {
-            return format!("no readable text on {pages}: its fonts do not say what their glyphs mean");
+            return format!(
+                "no readable text on {pages}: its fonts do not say what their glyphs mean"
+            );
         }
         if !self.damaged.is_empty() {
             return format!("no text on {pages}: damaged file");
@@ -179,7 +181,11 @@ mod tests {
         assert!(report.page(4, &page("휴직 기간은 \u{FFFD}년 이내로 한다")));
         assert!(!report.page(5, &page(&"\u{FFFD}".repeat(30))));
         assert!(!report.page(6, &page(&"ÈÞÁ÷±â°£".repeat(5))));
-        let texts: Vec<String> = report.warnings().into_iter().map(|warning| warning.0).collect();
+        let texts: Vec<String> = report
+            .warnings()
+            .into_iter()
+            .map(|warning| warning.0)
+            .collect();
         assert_eq!(
             texts,
             [

@@ -17,15 +17,15 @@ const MAX_WORDS: usize = 200_000;
 const MIN_LINE_CHARS: usize = 12;
 
 /// Share of the line ends that look like word ends, from which all are: lines break only between words. Where they
-/// break anywhere, about 0.3 do.
-const BREAKS_BETWEEN_WORDS: f32 = 0.8;
+/// break anywhere, [`WORD_ENDS`] do.
+const BREAKS_BETWEEN_WORDS: f32 = 0.6;
 
-/// Share of the line ends with a space painted, from which a missing one is evidence.
-const PAINTS_SPACES: f32 = 0.08;
+/// Share of the places between two characters of Korean text that are word ends.
+const WORD_ENDS: f32 = 0.28;
 
-/// Log-odds that this evidence is worth. A space that would not fit the line is left out by LibreOffice, so it is not
-/// proof: in its files, about one missing space in twenty was one.
-const MISSING_SPACE: f32 = -3.0;
+/// The most that a missing space can say, in log-odds. It is never proof: LibreOffice leaves out a space that would not
+/// fit the line.
+const MISSING_SPACE: f32 = -3.5;
 
 /// How many sightings of a pair of characters the model of Korean is worth.
 const MODEL_WEIGHT: f32 = 3.0;
@@ -36,8 +36,8 @@ pub(super) struct Spacing {
     /// Pairs of characters (digits as `0`) → how often with a space between them, how often without.
     pairs: HashMap<(char, char), (f32, f32)>,
     words: HashSet<String>,
-    /// Whether a line that ends with a word mostly has a space painted after it.
-    paints_spaces: bool,
+    /// Log-odds by which a space is less likely where none is painted, because this document paints them.
+    missing_space: f32,
     /// Whether lines break only between words.
     breaks_between_words: bool,
 }
@@ -54,7 +54,8 @@ impl Spacing {
             let [last, next] = pair else { continue };
             // Only between syllables is there anything to learn.
             let ends = last.text.chars().next_back().zip(next.text.chars().next());
-            let Some((before, after)) = ends.filter(|&(a, b)| is_syllable(a) && is_syllable(b)) else {
+            let Some((before, after)) = ends.filter(|&(a, b)| is_syllable(a) && is_syllable(b))
+            else {
                 continue;
             };
             if last.text.chars().count() < MIN_LINE_CHARS || last.end < next.end - last.size {
@@ -68,8 +69,9 @@ impl Spacing {
                 n_word_ends += 1.0;
             }
         }
-        spacing.paints_spaces = n_painted > PAINTS_SPACES * n_ends;
-        spacing.breaks_between_words = n_ends >= 5.0 && n_word_ends >= BREAKS_BETWEEN_WORDS * n_ends;
+        spacing.missing_space = missing_space(n_painted / n_ends.max(1.0));
+        spacing.breaks_between_words =
+            n_ends >= 5.0 && n_word_ends >= BREAKS_BETWEEN_WORDS * n_ends;
         spacing
     }
 
@@ -125,7 +127,10 @@ impl Spacing {
             return true;
         }
         if matches!(before, '(' | '[' | '「' | '『' | '<' | '“' | '‘')
-            || matches!(after, ')' | ']' | '」' | '』' | '>' | '”' | '’' | ',' | '.' | '%')
+            || matches!(
+                after,
+                ')' | ']' | '」' | '』' | '>' | '”' | '’' | ',' | '.' | '%'
+            )
             || before.is_ascii_digit() && after.is_ascii_digit()
         {
             return false;
@@ -136,8 +141,7 @@ impl Spacing {
         if self.breaks_between_words {
             return true;
         }
-        let shift = if self.paints_spaces { MISSING_SPACE } else { 0.0 };
-        self.evidence(text, before, &next.text, after) + shift > 0.0
+        self.evidence(text, before, &next.text, after) + self.missing_space > 0.0
     }
 
     /// Log-odds of a space between two lines.
@@ -167,6 +171,9 @@ impl Spacing {
 
     /// Between two Latin words there is a space; inside a date or at a slash there is none.
     fn is_space_between_symbols(&self, before: char, after: char) -> bool {
+        if before.is_alphabetic() && after.is_alphabetic() {
+            return true;
+        }
         let (with, without) = self.sightings(before, after);
         if with + without >= 3.0 {
             return with > without;
@@ -174,6 +181,14 @@ impl Spacing {
         let is_tight = |c: char| matches!(c, '/' | 'ㆍ' | '·' | '~' | '∼');
         !is_tight(before) && !is_tight(after) && !(before == ',' && after.is_ascii_digit())
     }
+}
+
+/// What a missing space says where this share of all line ends has one painted: the word ends that are left, against
+/// those that there would be if none were painted.
+fn missing_space(painted: f32) -> f32 {
+    let odds = |share: f32| (share / (1.0 - share)).ln();
+    let left = (WORD_ENDS - painted).max(0.001) / (1.0 - painted).max(0.001);
+    (odds(left.min(WORD_ENDS)) - odds(WORD_ENDS)).max(MISSING_SPACE)
 }
 
 /// Whether a space is painted at the end of one line or the start of the next.
@@ -234,8 +249,14 @@ const BEFORE: &[(i8, &str)] = &[
     (3, "):가고과그년드련린법여월이트후"),
     (2, "간나등때라령록우음인중크택해형"),
     (1, "국권금당데도득또력료명세속스실약원일적진집차험"),
-    (-1, "관교구군급다단달디람리립망목반번병본부분산성습시식업역육장전조종주증질청체치카코키표호화회"),
-    (-2, "능니대들루르마말매모무문미민버생선소수오외요재정직출토포학행"),
+    (
+        -1,
+        "관교구군급다단달디람리립망목반번병본부분산성습시식업역육장전조종주증질청체치카코키표호화회",
+    ),
+    (
+        -2,
+        "능니대들루르마말매모무문미민버생선소수오외요재정직출토포학행",
+    ),
     (-3, "감강개거됩려발방사심양위임입작저초태파하합환활"),
     (-4, "건것결경규남노레바배보센신애연유추판피함"),
     (-5, "공누변복않취통필"),
@@ -258,9 +279,18 @@ const AFTER: &[(i8, &str)] = &[
     (4, "말불특"),
     (3, "경근남발신연예추취"),
     (2, "각감강개검결공규그노달대두매모생선수외위작전주직판후"),
-    (1, "\"거건것관교내됩미바방배법변보본사소시아여영오재저제종지초출카코파평포피"),
-    (-1, "(가계구국권금나만명별산세실약양어요음이임입장적정조증질키태토학형회"),
-    (-2, "간고담데되된디레망면복부비상애업역원인자준집치크타품한합항화"),
+    (
+        1,
+        "\"거건것관교내됩미바방배법변보본사소시아여영오재저제종지초출카코파평포피",
+    ),
+    (
+        -1,
+        "(가계구국권금나만명별산세실약양어요음이임입장적정조증질키태토학형회",
+    ),
+    (
+        -2,
+        "간고담데되된디레망면복부비상애업역원인자준집치크타품한합항화",
+    ),
     (-3, "과급당도민성스식육탄하"),
     (-4, "격드러루센액야의트할행험"),
     (-5, "까년들라람로리습용택터했"),
@@ -311,7 +341,11 @@ mod tests {
 
     #[test]
     fn a_missing_space_is_evidence_where_spaces_are_painted() {
-        let painted = ["근로자의 육아휴직 기간은 ", "일 년 이내로 하되 예외를", "둘 수 있다고 본 사례가 "];
+        let painted = [
+            "근로자의 육아휴직 기간은 ",
+            "일 년 이내로 하되 예외를",
+            "둘 수 있다고 본 사례가 ",
+        ];
         check(&painted, "사업주의 모", "집 공고", "사업주의 모집 공고");
         check(&painted, "휴가 신", "청한 자", "휴가 신청한 자");
     }
@@ -331,7 +365,10 @@ mod tests {
 
     #[test]
     fn the_documents_own_words_decide() {
-        let learnt = ["이때 육아휴직 신청은 서면으로 한다", "그는 휴직 기간에 복직을 신청한다"];
+        let learnt = [
+            "이때 육아휴직 신청은 서면으로 한다",
+            "그는 휴직 기간에 복직을 신청한다",
+        ];
         check(&learnt, "모든 육아", "휴직 신청은", "모든 육아휴직 신청은");
         check(&learnt, "그 휴직", "기간에 대해", "그 휴직 기간에 대해");
     }
@@ -349,7 +386,12 @@ mod tests {
         check(&[], "the quick", "brown fox", "the quick brown fox");
         check(&[], "1,", "000원", "1,000원");
         check(&[], "COVID-", "19", "COVID-19");
-        check(&["<개정 2018.3.20, 2019.1.15>"], "2019.", "1.15", "2019.1.15");
+        check(
+            &["<개정 2018.3.20, 2019.1.15>"],
+            "2019.",
+            "1.15",
+            "2019.1.15",
+        );
         check(&[], "3", "0일", "30일");
     }
 }

@@ -90,7 +90,9 @@ impl Grid {
         }
         // The ends of the rules are borders, drawn or not.
         let outer = |ends: (f32, f32), rule: &Rule| (ends.0.min(rule.left), ends.1.max(rule.right));
-        let sides = across.iter().fold((f32::INFINITY, f32::NEG_INFINITY), outer);
+        let sides = across
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), outer);
         let columns = positions(down.iter().map(|rule| rule.left).chain([sides.0, sides.1]));
         let rows = positions(across.iter().map(|rule| rule.top));
         let n_columns = columns.len().checked_sub(1)?;
@@ -121,7 +123,9 @@ impl Grid {
                 }
             }
         }
-        let cells = (0..n_columns * n_rows).map(|place| cells.root(place)).collect();
+        let cells = (0..n_columns * n_rows)
+            .map(|place| cells.root(place))
+            .collect();
         Some(Grid {
             columns,
             rows,
@@ -195,7 +199,8 @@ impl Grid {
                 if continues_left {
                     continue;
                 }
-                is_new |= cell == place && texts.get(cell).is_some_and(|text| !text.lines.is_empty());
+                is_new |=
+                    cell == place && texts.get(cell).is_some_and(|text| !text.lines.is_empty());
                 cells.push(texts.get(cell).cloned().unwrap_or_default());
             }
             if is_new {
@@ -203,11 +208,14 @@ impl Grid {
             }
         }
         let n_rows = rows.len();
-        let items = rows.into_iter().enumerate().map(|(index, cells)| Item::Row {
-            header: index == 0 && n_rows > 1 && is_header(&cells),
-            cells,
-            table,
-        });
+        let items = rows
+            .into_iter()
+            .enumerate()
+            .map(|(index, cells)| Item::Row {
+                header: index == 0 && n_rows > 1 && is_header(&cells),
+                cells,
+                table,
+            });
         Some(items.collect())
     }
 }
@@ -249,7 +257,11 @@ fn split_by_baselines(cells: Vec<TableCell>) -> Vec<Vec<TableCell>> {
 pub(super) fn is_header(cells: &[TableCell]) -> bool {
     cells.len() > 1
         && cells.iter().all(|cell| {
-            let n_chars: usize = cell.lines.iter().map(|line| line.text.chars().count()).sum();
+            let n_chars: usize = cell
+                .lines
+                .iter()
+                .map(|line| line.text.chars().count())
+                .sum();
             let has_letter = |line: &Line| line.text.chars().any(char::is_alphabetic);
             (1..=MAX_HEADER_CHARS).contains(&n_chars) && cell.lines.iter().any(has_letter)
         })
