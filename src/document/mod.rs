@@ -18,9 +18,11 @@ mod markdown;
 mod merged_table;
 mod number_format;
 
+mod ods;
 mod package;
 mod pdf;
 mod pptx;
+mod sheet;
 mod structure;
 mod table;
 mod txt;

@@ -147,28 +147,32 @@ impl<'a> Package<'a> {
             return Ok(Vec::new());
         };
         let mut relationships = Vec::new();
-        let mut reader = Reader::from_str(&xml);
-        while let Ok(event) = reader.read_event() {
-            match event {
-                Event::Eof => break,
-                Event::Start(element) | Event::Empty(element)
-                    if element.local_name().as_ref() == "Relationship" =>
-                {
-                    if attribute(&element, "TargetMode").as_deref() == Some("External") {
-                        continue;
-                    }
-                    let target = attribute(&element, "Target").unwrap_or_default();
-                    let kind = attribute(&element, "Type").unwrap_or_default();
-                    relationships.push(Relationship {
-                        id: attribute(&element, "Id").unwrap_or_default(),
-                        kind: kind.rsplit('/').next().unwrap_or_default().to_owned(),
-                        target: resolved(folder, &target),
-                    });
-                }
-                _ => {}
+        for_each_element(&xml, |element| {
+            if element.local_name().as_ref() == "Relationship"
+                && attribute(element, "TargetMode").as_deref() != Some("External")
+            {
+                let target = attribute(element, "Target").unwrap_or_default();
+                let kind = attribute(element, "Type").unwrap_or_default();
+                relationships.push(Relationship {
+                    id: attribute(element, "Id").unwrap_or_default(),
+                    kind: kind.rsplit('/').next().unwrap_or_default().to_owned(),
+                    target: resolved(folder, &target),
+                });
             }
-        }
+        });
         Ok(relationships)
+    }
+}
+
+/// Shows each element's start, as far as the XML is well formed.
+pub(super) fn for_each_element(xml: &str, mut show: impl FnMut(&BytesStart<'_>)) {
+    let mut reader = Reader::from_str(xml);
+    loop {
+        match reader.read_event() {
+            Ok(Event::Eof) | Err(_) => break,
+            Ok(Event::Start(element) | Event::Empty(element)) => show(&element),
+            Ok(_) => {}
+        }
     }
 }
 

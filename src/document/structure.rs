@@ -220,10 +220,13 @@ impl Line {
     }
 
     fn number_of(&self, wanted: u8) -> Option<u32> {
-        match self.heading.as_ref()?.unit {
-            Unit::Legal { rank, number } if rank == wanted => Some(number),
-            _ => None,
+        let heading = self.heading.as_ref()?;
+        if let Unit::Legal { rank, number } = heading.unit
+            && rank == wanted
+        {
+            return Some(number);
         }
+        None
     }
 }
 
@@ -481,7 +484,12 @@ impl Label {
         match self.style {
             Style::Square => true,
             Style::Decimal { depth } if depth > 1 => self.number != 1,
-            _ => self.number == last_number + 1,
+            Style::Roman
+            | Style::Decimal { .. }
+            | Style::HalfParenthesis
+            | Style::Parentheses
+            | Style::Syllable
+            | Style::SyllableParenthesis => self.number == last_number + 1,
         }
     }
 }
@@ -531,7 +539,12 @@ fn outline_label(line: &str) -> Option<Label> {
             Style::Decimal { depth: 1 } if in_parentheses => Style::Parentheses,
             Style::Decimal { depth: 1 } => Style::HalfParenthesis,
             Style::Syllable => Style::SyllableParenthesis,
-            _ => return None,
+            Style::Roman
+            | Style::Decimal { .. }
+            | Style::HalfParenthesis
+            | Style::Parentheses
+            | Style::SyllableParenthesis
+            | Style::Square => return None,
         };
     } else if style != Style::Square {
         let has_dot = scanner.eat(".");

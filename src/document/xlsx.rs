@@ -1,24 +1,20 @@
-//! Spreadsheets (XLSX, XLSM, XLSB, XLS, ODS) → one record a row, each value beside its column's name.
+//! Spreadsheets (XLSX, XLSM, XLSB, XLS; ODS by [`ods`]) → one record a row, each value beside its column's name.
 //!
 //! Values read as the program shows them where the format can be known: dates, times, percent, thousands. Merged
 //! cells count for every cell they cover; hidden sheets are left out and named; formulas whose result was not saved
 //! are counted in a warning. Rows keep their numbers. Charts, comments and drawings are not read.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::{Cursor, Read};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use calamine::{
-    Data, Dimensions, ExcelDateTime, Reader, Sheet, SheetType, SheetVisible, Xls, XlsError, Xlsb,
-    Xlsx,
+    Data, Dimensions, ExcelDateTime, Reader, SheetType, SheetVisible, Xls, XlsError, Xlsb, Xlsx,
 };
 
 use super::package::Package;
-use super::table::{self, Row};
-use super::{Budget, Document, Warning, number_format};
-
-/// Copies of merged cells that are made in one sheet; a merge over whole columns must not fill the memory.
-const MAX_MERGED_COPIES: usize = 200_000;
+use super::sheet::{Area, Sheet};
+use super::{Budget, Document, Warning, number_format, ods};
 
 /// Cells of the grids that an XLS file may span: calamine holds all of them, used or not, at about 60 bytes each.
 const MAX_GRID_CELLS: u64 = 8 << 20;
@@ -28,6 +24,9 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
         return parse_xls(bytes, budget);
     }
     let names = check_unpacked_size(bytes, budget)?;
+    if names.iter().any(|name| name == "content.xml") {
+        return ods::parse(bytes, budget);
+    }
     if names.iter().any(|name| name == "xl/workbook.bin") {
         parse_xlsb(bytes, budget)
     } else {
@@ -54,7 +53,7 @@ fn parse_xlsx(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)>
     let mut workbook = Xlsx::new(Cursor::new(bytes)).map_err(damaged)?;
     let sheets = workbook.sheets_metadata().to_vec();
     read_sheets(&sheets, budget, |name| {
-        let mut cells = Cells::default();
+        let mut cells = Sheet::default();
         let mut reader = workbook.worksheet_cells_reader(name)?;
         let mut empty = HashSet::new();
         while let Some((cell, style)) = reader.next_cell_with_style_id()? {
@@ -78,7 +77,7 @@ fn parse_xlsx(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)>
                 cells.n_unsaved_formulas += usize::from(is_unsaved);
             }
         }
-        cells.fill_merged(&workbook.merge_cells_by_sheet_name(name)?);
+        cells.merged = areas(&workbook.merge_cells_by_sheet_name(name)?);
         Ok(cells)
     })
 }
@@ -87,7 +86,7 @@ fn parse_xlsb(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)>
     let mut workbook = Xlsb::new(Cursor::new(bytes)).map_err(damaged)?;
     let sheets = workbook.sheets_metadata().to_vec();
     read_sheets(&sheets, budget, |name| {
-        let mut cells = Cells::default();
+        let mut cells = Sheet::default();
         let mut reader = workbook.worksheet_cells_reader(name)?;
         while let Some(cell) = reader.next_cell()? {
             let text = display(&cell.get_value().clone().into(), None);
@@ -99,13 +98,16 @@ fn parse_xlsb(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)>
 
 fn parse_xls(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     check_grid_size(bytes)?;
-    let mut workbook = Xls::new(Cursor::new(bytes)).map_err(|cause| match cause {
-        XlsError::Password => anyhow!("encrypted with a password"),
-        cause => damaged(cause),
+    let mut workbook = Xls::new(Cursor::new(bytes)).map_err(|cause| {
+        if matches!(cause, XlsError::Password) {
+            anyhow!("encrypted with a password")
+        } else {
+            damaged(cause)
+        }
     })?;
     let sheets = workbook.sheets_metadata().to_vec();
     read_sheets(&sheets, budget, |name| {
-        let mut cells = Cells::default();
+        let mut cells = Sheet::default();
         let range = workbook.worksheet_range(name)?;
         let (first_row, first_column) = range.start().unwrap_or_default();
         for (row, column, value) in range.used_cells() {
@@ -115,7 +117,7 @@ fn parse_xls(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> 
             );
             cells.insert(position, display(value, None), budget)?;
         }
-        cells.fill_merged(&workbook.merge_cells_by_sheet_name(name)?);
+        cells.merged = areas(&workbook.merge_cells_by_sheet_name(name)?);
         Ok(cells)
     })
 }
@@ -126,9 +128,9 @@ fn damaged(cause: impl std::fmt::Display) -> anyhow::Error {
 
 /// Reads the visible sheets in order. A sheet that fails is a warning, unless all of them fail.
 fn read_sheets(
-    sheets: &[Sheet],
+    sheets: &[calamine::Sheet],
     budget: &Budget,
-    mut read: impl FnMut(&str) -> Result<Cells>,
+    mut read: impl FnMut(&str) -> Result<Sheet>,
 ) -> Result<(Document, Vec<Warning>)> {
     let mut document = Document::default();
     let mut warnings = Vec::new();
@@ -152,10 +154,7 @@ fn read_sheets(
                         cells.n_unsaved_formulas
                     )));
                 }
-                let rows = cells.into_rows();
-                document
-                    .blocks
-                    .extend(table::record_blocks(&rows, Some(name), table));
+                document.blocks.extend(cells.into_blocks(name, table));
             }
             Err(cause) => {
                 warnings.push(Warning(format!("sheet {name}: not read: {cause}")));
@@ -169,67 +168,12 @@ fn read_sheets(
     }
 }
 
-/// The cells of a sheet that hold text, by row and column from 0.
-#[derive(Default)]
-struct Cells {
-    rows: BTreeMap<u32, Row>,
-    n_inserted: usize,
-    n_unsaved_formulas: usize,
-}
-
-impl Cells {
-    fn insert(&mut self, (row, column): (u32, u32), text: String, budget: &Budget) -> Result<()> {
-        self.n_inserted += 1;
-        if self.n_inserted.is_multiple_of(4096) {
-            budget.check_time()?;
-        }
-        if !text.trim().is_empty() {
-            let entry = self.rows.entry(row).or_default();
-            entry.number = row.saturating_add(1);
-            entry.cells.insert(column, text);
-        }
-        Ok(())
-    }
-
-    /// A merged cell's value stands for all that it covers. A title over the whole width of its row stays one cell.
-    fn fill_merged(&mut self, merged: &[Dimensions]) {
-        let mut n_copies = 0;
-        for area in merged {
-            let Some(value) = self.value(area.start) else {
-                continue;
-            };
-            let n_cells_beside = self
-                .rows
-                .get(&area.start.0)
-                .map_or(0, |row| row.cells.len() - 1);
-            let last_column = if n_cells_beside == 0 {
-                area.start.1
-            } else {
-                area.end.1
-            };
-            if let Some(row) = self.rows.get_mut(&area.start.0) {
-                row.n_merged_rows = row.n_merged_rows.max(area.end.0 - area.start.0 + 1);
-                row.has_wide_cell |= last_column > area.start.1;
-            }
-            for (_, row) in self.rows.range_mut(area.start.0..=area.end.0) {
-                for column in area.start.1..=last_column {
-                    n_copies += 1;
-                    if n_copies > MAX_MERGED_COPIES {
-                        return;
-                    }
-                    row.cells.entry(column).or_insert_with(|| value.clone());
-                }
-            }
-        }
-    }
-
-    fn value(&self, (row, column): (u32, u32)) -> Option<String> {
-        self.rows.get(&row)?.cells.get(&column).cloned()
-    }
-
-    fn into_rows(self) -> Vec<Row> {
-        self.rows.into_values().collect()
-    }
+fn areas(merged: &[Dimensions]) -> Vec<Area> {
+    let area = |area: &Dimensions| Area {
+        first: area.start,
+        last: area.end,
+    };
+    merged.iter().map(area).collect()
 }
 
 /// A cell's text as the spreadsheet program shows it, as far as its format is known.

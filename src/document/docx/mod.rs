@@ -11,13 +11,11 @@ mod numbering;
 mod styles;
 
 use anyhow::{Context as _, Result};
-use quick_xml::Reader;
-use quick_xml::events::Event;
 
 use self::body::{Context, Draft, Notes};
 use self::numbering::Numbering;
 use self::styles::Styles;
-use super::package::{Package, Relationship, attribute};
+use super::package::{Package, Relationship, attribute, for_each_element};
 use super::{Block, BlockKind, Budget, Document, Warning, structure};
 
 /// A line that stands out by its looks is a heading only up to this length.
@@ -86,21 +84,14 @@ fn main_part(package: &mut Package<'_>) -> Result<String> {
         return Ok(target);
     }
     let types = package.read_xml("[Content_Types].xml")?.unwrap_or_default();
-    let mut reader = Reader::from_str(&types);
-    while let Ok(event) = reader.read_event() {
-        match event {
-            Event::Eof => break,
-            Event::Start(element) | Event::Empty(element) => {
-                let kind = attribute(&element, "ContentType").unwrap_or_default();
-                if kind.contains("document.main") || kind.contains("macroEnabled.main") {
-                    let name = attribute(&element, "PartName").unwrap_or_default();
-                    return Ok(name.trim_start_matches('/').to_owned());
-                }
-            }
-            _ => {}
+    let mut main = None;
+    for_each_element(&types, |element| {
+        let kind = attribute(element, "ContentType").unwrap_or_default();
+        if kind.contains("document.main") || kind.contains("macroEnabled.main") {
+            main = attribute(element, "PartName");
         }
-    }
-    Ok("word/document.xml".to_owned())
+    });
+    Ok(main.unwrap_or_else(|| "word/document.xml".to_owned()))
 }
 
 fn count_embedded(xml: &str) -> usize {
@@ -144,7 +135,7 @@ fn mark_prominent_lines(drafts: &mut [Draft]) {
         .iter()
         .filter_map(|draft| match draft.block.kind {
             BlockKind::Heading { level } => Some(level),
-            _ => None,
+            BlockKind::Paragraph | BlockKind::TableRow { .. } | BlockKind::Record => None,
         })
         .max()
         .unwrap_or(0);
