@@ -27,6 +27,9 @@ const MIN_LOG_ODDS: f32 = -0.6;
 /// A word of the question that tells more than this share of it must stand in the best passage.
 const MAX_MISSING: f32 = 0.45;
 
+/// A cross-encoder has read question and passage together; where one is used, its even odds decide.
+const MIN_RERANKED: f32 = 0.5;
+
 /// Hits that are looked at for coverage.
 const N_HITS: usize = 5;
 
@@ -92,8 +95,11 @@ pub fn judge(
         + COVERAGE_WEIGHT * judgement.coverage
         + MARGIN_WEIGHT * judgement.margin
         + BIAS;
-    judgement.answerable =
-        !passages.is_empty() && log_odds >= MIN_LOG_ODDS && missing_weight <= MAX_MISSING;
+    judgement.answerable = !passages.is_empty()
+        && match retrieval.reranked {
+            Some(similarity) => similarity >= MIN_RERANKED,
+            None => log_odds >= MIN_LOG_ODDS && missing_weight <= MAX_MISSING,
+        };
     judgement
 }
 

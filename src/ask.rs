@@ -14,6 +14,7 @@ use crate::generation::{Generate, GenerationOptions};
 use crate::index::Reader;
 use crate::prompt::{self, Passage};
 use crate::question::Question;
+use crate::reranking::Reranker;
 use crate::retrieval::{self, Retrieval};
 
 /// The stages that a question passes through.
@@ -22,6 +23,8 @@ pub struct Stages<'a> {
     pub reader: &'a Reader,
     /// The embedder that made its vectors.
     pub embedder: &'a dyn Embed,
+    /// What re-orders the hits, if anything.
+    pub reranker: Option<&'a Reranker>,
     /// What writes the answer.
     pub generator: &'a mut dyn Generate,
 }
@@ -61,7 +64,13 @@ pub fn ask(
 ) -> Result<Asked> {
     let start = Instant::now();
     let question = Question::parse(question)?;
-    let retrieval = retrieval::retrieve(stages.reader, stages.embedder, &question, top_k)?;
+    let retrieval = retrieval::retrieve_reranked(
+        stages.reader,
+        stages.embedder,
+        stages.reranker,
+        &question,
+        top_k,
+    )?;
     let passages = prompt::passages(stages.reader, &retrieval.hits)?;
     let word_weights = answerability::word_weights(stages.reader, &question)?;
     let judgement = answerability::judge(&word_weights, &retrieval, &passages);

@@ -12,9 +12,13 @@ use anyhow::Result;
 use crate::embedding::Embed;
 use crate::index::{ChunkId, Reader, Scored, StoredChunk, lexical};
 use crate::question::Question;
+use crate::reranking::Reranker;
 
 /// Candidates each leg contributes.
 const CANDIDATES: usize = 100;
+
+/// Chunks that a cross-encoder reads: published gains on Korean sets are with twenty.
+const SHORTLIST: usize = 20;
 
 /// Share of the dense leg in the sum.
 const DENSE_WEIGHT: f32 = 0.3;
@@ -47,6 +51,8 @@ pub struct Retrieval {
     pub hits: Vec<Hit>,
     /// BM25 of a chunk that would hold every term of the question as often as counts.
     pub ideal_lexical: f32,
+    /// Best similarity a cross-encoder gave, if one re-ordered the hits.
+    pub reranked: Option<f32>,
     /// How far the best chunk of the lexical leg is ahead of the second, as a share of its score, 0 to 1.
     pub lexical_margin: f32,
 }
@@ -102,8 +108,43 @@ pub fn retrieve(
     Ok(Retrieval {
         hits,
         ideal_lexical,
+        reranked: None,
         lexical_margin: margin(&lexical),
     })
+}
+
+/// Finds the `top_k` chunks that answer a question, re-ordered by a cross-encoder if there is one. It reads a shortlist of
+/// [`SHORTLIST`] chunks, with their headings.
+///
+/// # Errors
+/// When the index cannot be read or a model fails.
+pub fn retrieve_reranked(
+    reader: &Reader,
+    embedder: &dyn Embed,
+    reranker: Option<&Reranker>,
+    question: &Question,
+    top_k: usize,
+) -> Result<Retrieval> {
+    let Some(reranker) = reranker else {
+        return retrieve(reader, embedder, question, top_k);
+    };
+    let mut retrieval = retrieve(reader, embedder, question, SHORTLIST.max(top_k))?;
+    let texts: Vec<String> = retrieval
+        .hits
+        .iter()
+        .map(|hit| hit.chunk.chunk.embedded_text())
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let similarities = reranker.similarities(&question.text, &texts)?;
+    for (hit, similarity) in retrieval.hits.iter_mut().zip(similarities) {
+        hit.similarity = similarity;
+    }
+    retrieval
+        .hits
+        .sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+    retrieval.hits.truncate(top_k);
+    retrieval.reranked = retrieval.hits.first().map(|hit| hit.similarity);
+    Ok(retrieval)
 }
 
 /// A chunk that one of the legs found.

@@ -144,9 +144,11 @@ fn run_ask(
     let reader = Reader::open(&settings.index)?;
     let embedder = reader_embedder(&reader, settings)?;
     let mut generator = generator(settings, ask.adapter.as_deref())?;
+    let reranker = models::load_reranker(settings)?;
     let mut stages = Stages {
         reader: &reader,
         embedder: embedder.as_ref(),
+        reranker: reranker.as_ref(),
         generator: generator.as_mut(),
     };
     match input {
@@ -249,10 +251,13 @@ fn run_search(
     let input = Input::of(query, "search")?;
     let reader = Reader::open(&settings.index)?;
     let embedder = reader_embedder(&reader, settings)?;
+    let reranker = models::load_reranker(settings)?;
     let top_k = settings.top_k.unwrap_or(SEARCH_TOP_K);
     let search = |query: &str| {
+        let question = Question::parse(query)?;
+        let (embedder, reranker) = (embedder.as_ref(), reranker.as_ref());
         let retrieval =
-            retrieval::retrieve(&reader, embedder.as_ref(), &Question::parse(query)?, top_k)?;
+            retrieval::retrieve_reranked(&reader, embedder, reranker, &question, top_k)?;
         anyhow::Ok(retrieval.hits)
     };
     match input {
@@ -315,16 +320,24 @@ fn run_eval(
     let reader = Reader::open(&settings.index)?;
     let embedder = reader_embedder(&reader, settings)?;
     let mut generator = generator(settings, None)?;
+    let reranker = models::load_reranker(settings)?;
     let mut stages = Stages {
         reader: &reader,
         embedder: embedder.as_ref(),
+        reranker: reranker.as_ref(),
         generator: generator.as_mut(),
     };
     let bar = output.progress(cases.len());
     let mut results = Vec::new();
     for case in cases {
         let question = Question::parse(&case.question).with_context(|| case.question.clone())?;
-        let found = retrieval::retrieve(&reader, embedder.as_ref(), &question, evaluation::DEPTH)?;
+        let found = retrieval::retrieve_reranked(
+            &reader,
+            embedder.as_ref(),
+            reranker.as_ref(),
+            &question,
+            evaluation::DEPTH,
+        )?;
         let top_k = settings.top_k.unwrap_or(ASK_TOP_K);
         let asked = ask::ask(
             &case.question,

@@ -12,6 +12,7 @@ use ragq::fs;
 use ragq::generation::{Generate, GenerationOptions, LocalModel};
 use ragq::hub::catalog::{self, Role};
 use ragq::hub::{FileState, Hub};
+use ragq::reranking::Reranker;
 
 use super::{Ending, for_each_line};
 use crate::cli::{DeviceName, ModelsCommand};
@@ -90,6 +91,24 @@ pub(super) fn load_embedder(name: &str, settings: &Settings) -> Result<Box<dyn E
         located.prefixes.as_ref(),
         &options,
     )
+}
+
+/// The reranker that the settings name, if any.
+///
+/// # Errors
+/// When it is not here or cannot be loaded.
+pub(super) fn load_reranker(settings: &Settings) -> Result<Option<Reranker>> {
+    let Some(name) = &settings.reranker else {
+        return Ok(None);
+    };
+    let located = Hub::from_env(settings.offline)?.locate(name, Role::Reranker)?;
+    let device = device(settings.device)?;
+    Ok(Some(Reranker::load(
+        &located.path,
+        &located.name,
+        &device,
+        None,
+    )?))
 }
 
 /// The generator of a name: a preset, a repository with a file, a GGUF file or a folder.
