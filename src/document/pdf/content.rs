@@ -618,8 +618,8 @@ impl Pen {
             false => whole.apply_vector(0.0, font_size),
         };
         let unit = step.0.hypot(step.1) * sign;
-        let em = (unit * font_size).abs();
-        let size = across.0.hypot(across.1);
+        let em = (unit * font_size).abs() * font.em;
+        let size = across.0.hypot(across.1) * font.em;
         let usable = em.is_finite() && size.is_finite() && em > 0.01 && size > 0.01;
         usable.then_some(Pen {
             frame,

@@ -19,6 +19,7 @@ use super::font_program::{
 };
 use super::glyph_names::{CodeTexts, GlyphNames, symbol};
 use super::objects;
+use super::quick_hash::QuickHash;
 use super::standard_widths;
 
 /// Flags of a font descriptor (PDF 32000-1, table 123).
@@ -82,12 +83,13 @@ pub(super) struct Font<'a> {
     pub(super) bold: bool,
     /// Whether its text runs down the page.
     pub(super) vertical: bool,
-    /// Whether a font program is there that could draw what has no text.
+    /// How large an em looks, in units of the font size: 1 but for Type 3 fonts drawn on a grid of their own.
+    pub(super) em: f32,
     dictionary: &'a Dictionary,
     descriptor: Option<&'a Dictionary>,
     to_unicode: Option<ToUnicode>,
     codes: Codes<'a>,
-    glyphs: RefCell<HashMap<u32, Glyph>>,
+    glyphs: RefCell<HashMap<u32, Glyph, QuickHash>>,
 }
 
 /// `/ToUnicode`.
@@ -175,6 +177,7 @@ impl<'a> Font<'a> {
         Font {
             bold: is_bold(document, dictionary, descriptor),
             vertical,
+            em: type3_em(document, dictionary),
             dictionary,
             descriptor,
             to_unicode: ToUnicode::load(source, dictionary),
@@ -371,7 +374,8 @@ fn declared_encoding<'a>(
                 None if is_symbolic || has_program => nothing(),
                 None => source.names.encoding(b"StandardEncoding"),
             };
-            apply_differences(source, encoding, &mut texts);
+            let is_type3 = objects::name(document, dictionary, b"Subtype") == Some(b"Type3");
+            apply_differences(source, encoding, is_type3, &mut texts);
             texts
         }
         Some(_) | None if is_symbolic || has_program => nothing(),
@@ -379,7 +383,12 @@ fn declared_encoding<'a>(
     }
 }
 
-fn apply_differences(source: &FontSource<'_>, encoding: &Dictionary, texts: &mut CodeTexts) {
+fn apply_differences(
+    source: &FontSource<'_>,
+    encoding: &Dictionary,
+    is_type3: bool,
+    texts: &mut CodeTexts,
+) {
     let differences = objects::array(source.document, encoding, b"Differences").unwrap_or_default();
     let mut code = 0_usize;
     for entry in differences {
@@ -387,10 +396,8 @@ fn apply_differences(source: &FontSource<'_>, encoding: &Dictionary, texts: &mut
             Object::Integer(next) => code = usize::try_from(*next).unwrap_or(usize::MAX),
             Object::Name(name) => {
                 if let Some(slot) = texts.get_mut(code) {
-                    *slot = source
-                        .names
-                        .text(name)
-                        .or_else(|| text_of_numbered_name(name, code));
+                    let text = source.names.text(name);
+                    *slot = text.or_else(|| text_of_private_name(name, code, is_type3));
                 }
                 code = code.saturating_add(1);
             }
@@ -406,13 +413,14 @@ fn apply_differences(source: &FontSource<'_>, encoding: &Dictionary, texts: &mut
     }
 }
 
-/// Names such as `a65`, `C065` or `g41` that only repeat an ASCII code.
-fn text_of_numbered_name(name: &[u8], code: usize) -> Option<String> {
+/// Names such as `a65`, `C065` or `g41` that only repeat an ASCII code. Type 3 fonts name their glyphs as they like, but
+/// those that were made from text fonts keep the codes.
+fn text_of_private_name(name: &[u8], code: usize, is_type3: bool) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
     let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
     let repeats = digits.parse() == Ok(code) || usize::from_str_radix(digits, 16) == Ok(code);
     let character = char::from(u8::try_from(code).ok()?);
-    (repeats && character.is_ascii_graphic()).then(|| character.to_string())
+    ((repeats || is_type3) && character.is_ascii_graphic()).then(|| character.to_string())
 }
 
 /// The encoding inside the font program, or the standard one for what it does not say.
@@ -684,6 +692,22 @@ impl CidWidths {
         let range = ranges.find(|(first, last, _)| (*first..=*last).contains(&cid));
         range.map_or(self.default, |(_, _, width)| *width)
     }
+}
+
+/// The em of a Type 3 font by the height of its bounding box; 1 for other fonts, and where that is about right.
+fn type3_em(document: &Document, dictionary: &Dictionary) -> f32 {
+    if objects::name(document, dictionary, b"Subtype") != Some(b"Type3") {
+        return 1.0;
+    }
+    let height = objects::numbers::<4>(document, dictionary, b"FontBBox")
+        .map(|[_, bottom, _, top]| (top - bottom).abs());
+    let scale = objects::numbers::<6>(document, dictionary, b"FontMatrix");
+    let (Some(height), Some([_, _, _, scale, _, _])) = (height, scale) else {
+        return 1.0;
+    };
+    let em = height * scale.abs();
+    let is_plain = !em.is_finite() || em <= f32::EPSILON || (0.4..=2.5).contains(&em);
+    if is_plain { 1.0 } else { em }
 }
 
 fn cid_of(object: &Object) -> Option<u32> {

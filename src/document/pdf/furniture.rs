@@ -18,7 +18,7 @@ const MARGIN: f32 = 0.15;
 /// Heights closer than this, in points, are the same height.
 const SAME_HEIGHT: f32 = 3.0;
 
-/// Removes the furniture of all pages.
+/// Removes the furniture of all pages, unless nothing else is there (labels, slides of one line).
 pub(super) fn remove(pages: &mut [PageText]) {
     let mut seen: HashMap<(String, i32), HashSet<u32>> = HashMap::new();
     for page in pages.iter() {
@@ -29,27 +29,34 @@ pub(super) fn remove(pages: &mut [PageText]) {
         }
     }
     let n_pages = pages.len();
-    for page in pages {
-        let (number, height) = (page.number, page.height);
-        page.items.retain(|item| match item {
-            Item::Line(line) => {
-                let repeated = || {
-                    keys(line, number).iter().any(|(text, place)| {
-                        // A line on the border of two heights is looked for in both.
-                        let places = [place - 1, *place, place + 1];
-                        let on_pages = places
-                            .iter()
-                            .filter_map(|&place| seen.get(&(text.clone(), place)));
-                        on_pages.flatten().collect::<HashSet<_>>().len() >= MIN_PAGES
-                    })
-                };
-                let marked = line.furniture && n_pages > 1;
-                let is_furniture = in_margin(line, height)
-                    && (marked || is_page_number(&line.text, number, n_pages) || repeated());
-                !is_furniture
-            }
-            Item::Note(_) | Item::Row { .. } => true,
-        });
+    let is_repeated = |line: &Line, number: u32| {
+        keys(line, number).iter().any(|(text, place)| {
+            // A line on the border of two heights is looked for in both.
+            let places = [place - 1, *place, place + 1];
+            let on_pages = places.map(|place| seen.get(&(text.clone(), place)));
+            let pages: HashSet<&u32> = on_pages.into_iter().flatten().flatten().collect();
+            pages.len() >= MIN_PAGES
+        })
+    };
+    let is_kept = |item: &Item, number: u32, height: f32| match item {
+        Item::Line(line) => {
+            let marked = line.furniture && n_pages > 1;
+            !in_margin(line, height)
+                || !(marked
+                    || is_page_number(&line.text, number, n_pages)
+                    || is_repeated(line, number))
+        }
+        Item::Note(_) | Item::Row { .. } => true,
+    };
+    let keeps_some = |page: &PageText| {
+        let mut items = page.items.iter();
+        items.any(|item| is_kept(item, page.number, page.height))
+    };
+    if pages.iter().any(keeps_some) {
+        for page in pages {
+            let (number, height) = (page.number, page.height);
+            page.items.retain(|item| is_kept(item, number, height));
+        }
     }
 }
 
@@ -129,7 +136,10 @@ mod tests {
                 let runs = lines
                     .iter()
                     .map(|&(text, baseline)| run(text, 50.0, 150.0, baseline));
-                let items = assemble(runs, true).into_iter().map(Item::Line).collect();
+                let items = assemble(&runs.collect::<Vec<_>>(), true)
+                    .into_iter()
+                    .map(Item::Line)
+                    .collect();
                 PageText {
                     number,
                     height: 800.0,

@@ -80,12 +80,15 @@ impl Line {
 
 /// Gathers runs, in the order given, into lines. `paints_spaces`: word spaces are painted, so that narrow gaps are not
 /// word spaces.
-pub(super) fn assemble(runs: impl IntoIterator<Item = Run>, paints_spaces: bool) -> Vec<Line> {
+pub(super) fn assemble<'r>(
+    runs: impl IntoIterator<Item = &'r Run>,
+    paints_spaces: bool,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut open: Option<OpenLine> = None;
     for run in runs {
         match &mut open {
-            Some(line) if line.takes(&run) => line.push(run),
+            Some(line) if line.takes(run) => line.push(run),
             Some(_) | None => {
                 let done = open.replace(OpenLine::new(run));
                 lines.extend(done.and_then(|line| line.finish(paints_spaces)));
@@ -97,17 +100,17 @@ pub(super) fn assemble(runs: impl IntoIterator<Item = Run>, paints_spaces: bool)
 }
 
 /// A line that may still grow.
-struct OpenLine {
+struct OpenLine<'r> {
     /// Sorted by start.
-    runs: Vec<Run>,
+    runs: Vec<&'r Run>,
     start: f32,
     end: f32,
     baseline: f32,
     size: f32,
 }
 
-impl OpenLine {
-    fn new(run: Run) -> OpenLine {
+impl<'r> OpenLine<'r> {
+    fn new(run: &'r Run) -> OpenLine<'r> {
         OpenLine {
             start: run.start,
             end: run.end,
@@ -138,11 +141,11 @@ impl OpenLine {
     fn has_room_for(&self, run: &Run) -> bool {
         let slack = 0.2 * run.em;
         let is_free =
-            |other: &Run| run.end <= other.start + slack || run.start >= other.end - slack;
+            |other: &&Run| run.end <= other.start + slack || run.start >= other.end - slack;
         run.end >= self.start - 3.0 * run.em && self.runs.iter().all(is_free)
     }
 
-    fn push(&mut self, run: Run) {
+    fn push(&mut self, run: &'r Run) {
         if run.size > self.size {
             self.size = run.size;
             self.baseline = run.baseline;
@@ -306,7 +309,7 @@ pub(super) mod tests {
     }
 
     fn check(runs: Vec<Run>, expected: &[&str]) {
-        let lines = assemble(runs, false);
+        let lines = assemble(&runs, false);
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, expected);
     }
@@ -330,8 +333,8 @@ pub(super) mod tests {
     #[test]
     fn the_widening_between_scripts_is_no_space() {
         let runs = || vec![run("제", 0.0, 10.0, 0.0), run("1", 12.5, 17.5, 0.0)];
-        assert_eq!(assemble(runs(), true)[0].text, "제1");
-        assert_eq!(assemble(runs(), false)[0].text, "제 1");
+        assert_eq!(assemble(&runs(), true)[0].text, "제1");
+        assert_eq!(assemble(&runs(), false)[0].text, "제 1");
     }
 
     #[test]
@@ -375,7 +378,7 @@ pub(super) mod tests {
     #[test]
     fn a_label_belongs_to_its_item() {
         let lines = assemble(
-            vec![run("1.", 0.0, 7.5, 0.0), run("임금", 36.0, 56.0, 0.0)],
+            &[run("1.", 0.0, 7.5, 0.0), run("임금", 36.0, 56.0, 0.0)],
             true,
         );
         assert_eq!(lines[0].cells.len(), 1);
@@ -385,7 +388,7 @@ pub(super) mod tests {
     #[test]
     fn wide_gaps_make_cells() {
         let lines = assemble(
-            vec![run("성명", 0.0, 20.0, 0.0), run("홍길동", 80.0, 110.0, 0.0)],
+            &[run("성명", 0.0, 20.0, 0.0), run("홍길동", 80.0, 110.0, 0.0)],
             false,
         );
         let cells: Vec<&str> = lines[0]

@@ -23,6 +23,7 @@ mod objects;
 mod order;
 mod painting;
 mod paragraphs;
+mod quick_hash;
 mod report;
 mod spacing;
 mod standard_widths;

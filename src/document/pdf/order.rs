@@ -30,7 +30,7 @@ pub(super) fn items(page: &mut Page) -> Vec<Item> {
     let paints_spaces = page.paints_spaces();
     let runs = std::mem::take(&mut page.runs);
     let grids = grids(&page.rules);
-    let mut in_tables: Vec<Vec<(usize, Run)>> = grids.iter().map(|_| Vec::new()).collect();
+    let mut in_tables: Vec<Vec<(usize, &Run)>> = grids.iter().map(|_| Vec::new()).collect();
     let mut places = Vec::with_capacity(runs.len());
     for run in &runs {
         let place = grids
@@ -40,7 +40,7 @@ pub(super) fn items(page: &mut Page) -> Vec<Item> {
         if let Some((table, cell)) = place
             && let Some(in_table) = in_tables.get_mut(table)
         {
-            in_table.push((cell, run.clone()));
+            in_table.push((cell, run));
         }
         places.push(place.map(|(table, _)| table));
     }
@@ -52,10 +52,10 @@ pub(super) fn items(page: &mut Page) -> Vec<Item> {
         .collect();
     let table_of =
         |place: Option<usize>| place.filter(|&table| matches!(tables.get(table), Some(Some(_))));
-    let flow: Vec<(Option<usize>, Run)> = places.into_iter().map(table_of).zip(runs).collect();
+    let flow: Vec<(Option<usize>, &Run)> = places.into_iter().map(table_of).zip(&runs).collect();
     let elements = painted_order(&flow, paints_spaces);
     let elements = match is_disordered(&elements) {
-        true => geometric_order(flow, &grids, paints_spaces),
+        true => geometric_order(&flow, &grids, paints_spaces),
         false => split_shared_lines(elements),
     };
     let mut items = Vec::new();
@@ -84,19 +84,19 @@ enum Element {
 }
 
 /// Lines and tables as they were painted; a table stands where its first run was.
-fn painted_order(flow: &[(Option<usize>, Run)], paints_spaces: bool) -> Vec<Element> {
+fn painted_order(flow: &[(Option<usize>, &Run)], paints_spaces: bool) -> Vec<Element> {
     let mut elements = Vec::new();
-    let mut pending: Vec<Run> = Vec::new();
+    let mut pending: Vec<&Run> = Vec::new();
     let mut seen = Vec::new();
-    for (table, run) in flow {
+    for &(table, run) in flow {
         match table {
-            None => pending.push(run.clone()),
-            Some(table) if seen.contains(table) => {}
+            None => pending.push(run),
+            Some(table) if seen.contains(&table) => {}
             Some(table) => {
                 let lines = assemble(std::mem::take(&mut pending), paints_spaces);
                 elements.extend(lines.into_iter().map(Element::Line));
-                elements.push(Element::Table(*table));
-                seen.push(*table);
+                elements.push(Element::Table(table));
+                seen.push(table);
             }
         }
     }
@@ -134,13 +134,13 @@ fn is_disordered(elements: &[Element]) -> bool {
 
 /// Lines and tables from top to bottom, column by column.
 fn geometric_order(
-    flow: Vec<(Option<usize>, Run)>,
+    flow: &[(Option<usize>, &Run)],
     grids: &[Grid],
     paints_spaces: bool,
 ) -> Vec<Element> {
     let mut tables: Vec<usize> = Vec::new();
-    let mut runs: Vec<Run> = Vec::new();
-    for (table, run) in flow {
+    let mut runs: Vec<&Run> = Vec::new();
+    for &(table, run) in flow {
         match table {
             None => runs.push(run),
             Some(table) if tables.contains(&table) => {}
@@ -152,8 +152,8 @@ fn geometric_order(
         directions.then(a.baseline.total_cmp(&b.baseline))
     });
     // Runs of one line may differ a little in height; within a line they go from left to right.
-    let mut sorted: Vec<Run> = Vec::with_capacity(runs.len());
-    let mut line: Vec<Run> = Vec::new();
+    let mut sorted: Vec<&Run> = Vec::with_capacity(runs.len());
+    let mut line: Vec<&Run> = Vec::new();
     for run in runs {
         let is_same_line = line.first().is_some_and(|first| {
             first.frame.degrees == run.frame.degrees

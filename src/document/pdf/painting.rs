@@ -4,9 +4,9 @@
 //! (`/ActualText`) is replaced, hidden layers are left out.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use super::geometry::Frame;
+use super::quick_hash::QuickHash;
 
 /// Marked content deeper than this is not told apart any more.
 const MAX_MARKS: usize = 512;
@@ -118,7 +118,7 @@ pub(super) struct Page {
 pub(super) struct Memory {
     marks: Vec<Mark>,
     n_marks_too_deep: usize,
-    seen: HashMap<Spot, u32, BuildHasherDefault<SpotHasher>>,
+    seen: HashMap<Spot, u32, QuickHash>,
     n_shows: u32,
 }
 
@@ -215,31 +215,34 @@ impl Page {
             clippy::cast_possible_truncation,
             reason = "places saturate far outside any page"
         )]
-        let whole = |value: f32| value.floor() as i32;
+        // Rounds down what lies within half a million cells, without the call that `floor` costs.
+        let whole = |value: f32| (value + 65_536.0) as i32;
         let place = |position: f32| whole(position / cell);
         // Grids of different font sizes must not be mixed up.
         let grid = whole(cell * 64.0);
         let (left, right) = (place(start - reach), place(start + reach));
         let (above, below) = (place(pen.baseline - reach), place(pen.baseline + reach));
-        let mut corners = [(left, above), (left, below), (right, above), (right, below)]
-            .into_iter()
-            .map(|(column, row)| Spot {
-                character,
-                cell: grid,
-                column,
-                row,
-            });
-        let n_shows = self.memory.n_shows;
-        let seen = &self.memory.seen;
-        if corners.any(|spot| seen.get(&spot).is_some_and(|&show| show != n_shows)) {
-            return true;
-        }
-        let spot = Spot {
+        let spot = |column: i32, row: i32| Spot {
             character,
             cell: grid,
-            column: place(start),
-            row: place(pen.baseline),
+            column,
+            row,
         };
+        let n_shows = self.memory.n_shows;
+        let seen = &self.memory.seen;
+        let is_seen = |column, row| {
+            let show = seen.get(&spot(column, row));
+            show.is_some_and(|&show| show != n_shows)
+        };
+        // Mostly all four corners of the reach lie in one cell.
+        let again = is_seen(left, above)
+            || (left != right && is_seen(right, above))
+            || (above != below && is_seen(left, below))
+            || (left != right && above != below && is_seen(right, below));
+        if again {
+            return true;
+        }
+        let spot = spot(place(start), place(pen.baseline));
         self.memory.seen.insert(spot, n_shows);
         false
     }
@@ -402,33 +405,6 @@ fn around(from: (f32, f32), to: (f32, f32)) -> Rule {
         top: from.1.min(to.1),
         right: from.0.max(to.0),
         bottom: from.1.max(to.1),
-    }
-}
-
-/// A quick hash for the places of glyphs, which are asked for several times per glyph; nobody gains by colliding them
-/// beyond the time budget that ends any page.
-#[derive(Debug, Default)]
-struct SpotHasher(u64);
-
-impl Hasher for SpotHasher {
-    fn finish(&self) -> u64 {
-        // The good bits of a product are its high ones; tables are indexed by the low ones.
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        // Multiplication by the golden ratio, as in Knuth, TAOCP 6.4.
-        self.0 = (self.0.rotate_left(23) ^ u64::from(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn write_i32(&mut self, word: i32) {
-        self.write_u32(word.cast_unsigned());
     }
 }
 

@@ -99,7 +99,7 @@ fn lines_of(page: &PageText) -> impl Iterator<Item = &Line> {
 }
 
 /// Writes blocks while lines come in.
-struct Writer {
+struct Writer<'l> {
     /// Largest first.
     heading_sizes: Vec<i32>,
     bold_is_heading: bool,
@@ -107,18 +107,18 @@ struct Writer {
     spacing: Spacing,
     /// The `나` of the last line that began `나.`: `다.` is a label only after it, else the end of a sentence.
     last_hangul_label: Option<char>,
-    open: Option<OpenParagraph>,
+    open: Option<OpenParagraph<'l>>,
     document: Document,
     n_tables: u32,
 }
 
 /// A paragraph that may still grow.
-struct OpenParagraph {
+struct OpenParagraph<'l> {
     text: String,
     page: u32,
     kind: BlockKind,
     /// The line that came last, and where its column ends.
-    last: Line,
+    last: &'l Line,
     right_edge: f32,
     last_page: u32,
     n_lines: usize,
@@ -129,8 +129,8 @@ struct OpenParagraph {
     starts_unit: bool,
 }
 
-impl Writer {
-    fn page(&mut self, page: &PageText) {
+impl<'l> Writer<'l> {
+    fn page(&mut self, page: &'l PageText) {
         let lines: Vec<&Line> = lines_of(page).collect();
         let edges = right_edges(&lines);
         let mut edges = edges.into_iter();
@@ -168,7 +168,7 @@ impl Writer {
         }
     }
 
-    fn line(&mut self, line: &Line, right_edge: f32, page: u32) {
+    fn line(&mut self, line: &'l Line, right_edge: f32, page: u32) {
         let kind = self.kind(line);
         let starts_unit = self.starts_unit(&line.text);
         if let Some(open) = &mut self.open
@@ -183,7 +183,7 @@ impl Writer {
             text: line.text.clone(),
             page,
             kind,
-            last: line.clone(),
+            last: line,
             right_edge,
             last_page: page,
             n_lines: 1,
@@ -244,7 +244,7 @@ impl Writer {
     }
 
     fn block(&mut self, kind: BlockKind, text: &str, page: u32) {
-        let text: String = text.trim().nfc().collect();
+        let text = normalised(text.trim());
         if text.chars().all(|c| c.is_whitespace() || c == '|') {
             return;
         }
@@ -285,9 +285,9 @@ impl Writer {
     }
 }
 
-impl OpenParagraph {
+impl<'l> OpenParagraph<'l> {
     fn goes_on_with(&self, line: &Line, kind: BlockKind, page: u32, right_edge: f32) -> bool {
-        let last = &self.last;
+        let last = self.last;
         let size = last.size.max(line.size);
         if kind != self.kind
             || last.degrees != line.degrees
@@ -337,7 +337,7 @@ impl OpenParagraph {
         }
     }
 
-    fn append(&mut self, line: &Line, right_edge: f32, page: u32, spacing: &Spacing) {
+    fn append(&mut self, line: &'l Line, right_edge: f32, page: u32, spacing: &Spacing) {
         if page == self.last_page {
             self.leading = Some(line.baseline - self.last.baseline);
             self.hanging = Some(line.start);
@@ -345,11 +345,11 @@ impl OpenParagraph {
             self.hanging = None;
             self.starts_unit = false;
         }
-        spacing.join(&mut self.text, &self.last, line);
+        spacing.join(&mut self.text, self.last, line);
         self.right_edge = right_edge;
         self.last_page = page;
         self.n_lines += 1;
-        self.last = line.clone();
+        self.last = line;
     }
 }
 
@@ -381,6 +381,15 @@ fn right_edges(lines: &[&Line]) -> Vec<f32> {
         .enumerate()
         .map(|(index, line)| edge(index, line))
         .collect()
+}
+
+/// Text in NFC; most text is, and is seen to be without looking characters up.
+fn normalised(text: &str) -> String {
+    let is_stable = |c: char| matches!(c, '\0'..'\u{300}' | '가'..='힣' | '一'..='鿿' | '‐'..='‧' | '①'..='⓿' | '、'..='】');
+    match text.chars().all(is_stable) {
+        true => text.to_owned(),
+        false => text.nfc().collect(),
+    }
 }
 
 /// A font size in tenths of a point, coarse enough that a heading has one size.
@@ -631,7 +640,7 @@ mod tests {
         PageText {
             number,
             height: 500.0,
-            items: assemble(runs, true).into_iter().map(Item::Line).collect(),
+            items: assemble(&runs, true).into_iter().map(Item::Line).collect(),
         }
     }
 

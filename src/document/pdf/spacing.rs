@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::lines::Line;
+use super::quick_hash::QuickHash;
 
-/// Words kept of the document: enough for a long rule book, bounded for a hostile one.
-const MAX_WORDS: usize = 200_000;
+/// Lines of a document that are learnt from; more say little new.
+const MAX_LINES: usize = 8_000;
 
 /// Characters from which a line counts as evidence for how lines break; shorter ones end where their paragraph ends.
 const MIN_LINE_CHARS: usize = 12;
@@ -34,7 +35,7 @@ const MODEL_WEIGHT: f32 = 3.0;
 #[derive(Debug, Default)]
 pub(super) struct Spacing {
     /// Pairs of characters (digits as `0`) → how often with a space between them, how often without.
-    pairs: HashMap<(char, char), (f32, f32)>,
+    pairs: HashMap<(char, char), (f32, f32), QuickHash>,
     words: HashSet<String>,
     /// Log-odds by which a space is less likely where none is painted, because this document paints them.
     missing_space: f32,
@@ -46,11 +47,15 @@ impl Spacing {
     /// Learns from the lines of a document, one run of consecutive lines after the other.
     pub(super) fn learn(pages: &[Vec<&Line>]) -> Spacing {
         let mut spacing = Spacing::default();
-        for line in pages.iter().flatten() {
+        for line in pages.iter().flatten().take(MAX_LINES) {
             spacing.learn_line(&line.text);
         }
         let (mut n_ends, mut n_painted, mut n_word_ends) = (0.0_f32, 0.0_f32, 0.0_f32);
-        for pair in pages.iter().flat_map(|lines| lines.windows(2)) {
+        for pair in pages
+            .iter()
+            .flat_map(|lines| lines.windows(2))
+            .take(MAX_LINES)
+        {
             let [last, next] = pair else { continue };
             // Only between syllables is there anything to learn.
             let ends = last.text.chars().next_back().zip(next.text.chars().next());
@@ -97,10 +102,7 @@ impl Spacing {
         // The first and last word may be parts of words.
         let mut words: Vec<&str> = text.split(' ').skip(1).collect();
         words.pop();
-        if self.words.len() < MAX_WORDS {
-            let words = words.into_iter().filter(|word| !word.is_empty());
-            self.words.extend(words.map(str::to_owned));
-        }
+        self.words.extend(words.into_iter().map(str::to_owned));
     }
 
     /// Appends the next line of a paragraph to its text.

@@ -163,14 +163,14 @@ impl Grid {
     pub(super) fn read(
         &self,
         table: usize,
-        runs: &[(usize, Run)],
+        runs: &[(usize, &Run)],
         paints_spaces: bool,
     ) -> Option<Vec<Item>> {
         let n_columns = self.columns.len() - 1;
         let mut texts: Vec<TableCell> = vec![TableCell::default(); self.cells.len()];
         for (place, text) in texts.iter_mut().enumerate() {
             let own = runs.iter().filter(|(cell, _)| *cell == place);
-            let mut lines = assemble(own.map(|(_, run)| run.clone()), paints_spaces);
+            let mut lines = assemble(own.map(|&(_, run)| run), paints_spaces);
             let is_sorted = lines.is_sorted_by(|a, b| a.baseline <= b.baseline + 0.5 * a.size);
             if !is_sorted {
                 lines.sort_by(|a, b| a.baseline.total_cmp(&b.baseline));
@@ -361,9 +361,9 @@ mod tests {
 
     fn check(rules: &[Rule], runs: Vec<Run>, expected: &[&str]) {
         let grids = grids(rules);
-        let placed: Vec<(usize, Run)> = runs
-            .into_iter()
-            .filter_map(|run| Some((grids[0].cell_of(&run)?, run)))
+        let placed: Vec<(usize, &Run)> = runs
+            .iter()
+            .filter_map(|run| Some((grids[0].cell_of(run)?, run)))
             .collect();
         let rows = grids[0].read(0, &placed, true).unwrap();
         let texts: Vec<String> = rows
