@@ -10,6 +10,7 @@ mod llama;
 mod local_model;
 mod lora;
 mod mapping;
+mod packed;
 mod rope;
 mod sampling;
 mod softmax;
