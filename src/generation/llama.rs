@@ -88,11 +88,6 @@ impl Llama {
         self.config.context_length
     }
 
-    /// Size of the vocabulary, padding included.
-    pub(crate) fn n_vocab(&self) -> usize {
-        self.embedding.n_vocab
-    }
-
     /// Makes room for `capacity` positions, keeping what was read.
     ///
     /// # Errors

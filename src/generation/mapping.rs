@@ -161,7 +161,30 @@ impl MappedTensor {
         one.values()
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// How the values are packed.
+    pub(crate) fn dtype(&self) -> GgmlDType {
+        self.dtype
+    }
+
+    /// Tells the system that the tensor's pages are not needed for now; they come back from the file when they are.
+    pub(crate) fn release(&self) {
+        #[cfg(unix)]
+        {
+            let map = &self.mapping.0;
+            // SAFETY: the mapping is read-only and of a file, so that pages that are dropped are read again unchanged.
+            // Advice that the system does not take changes nothing.
+            let _ = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    self.offset,
+                    self.n_bytes,
+                )
+            };
+        }
+    }
+
+    /// The values as they stand in the file.
+    pub(crate) fn bytes(&self) -> &[u8] {
         // `new` checked the range.
         self.mapping
             .bytes()

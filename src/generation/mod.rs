@@ -11,6 +11,7 @@ mod llama;
 mod local_model;
 mod lora;
 mod mapping;
+mod packed;
 mod rope;
 mod sampling;
 mod softmax;

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Storage, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
 use super::config::ModelConfig;
 use super::gguf::Gguf;
 use super::lora::{Adapter, LowRank};
 use super::mapping::{MappedTensor, Mapping};
+use super::packed::{Activations, PackedMatrix};
 
 /// What a tensor does within a transformer block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,13 +139,14 @@ impl Weights {
             width == hidden,
             "{name}: expected [tokens, {hidden}], got [{n_vocab}, {width}]"
         );
-        let rows = if tensor.is_quantized() {
-            Rows::Quantized(Arc::new(tensor.quantized(&Device::Cpu).context(name)?))
+        let blocks = if tensor.is_quantized() {
+            Some(tensor.quantized(&Device::Cpu).context(name)?)
         } else {
-            Rows::Plain(tensor.clone())
+            None
         };
         Ok(Embedding {
-            rows,
+            table: tensor.clone(),
+            blocks,
             n_vocab,
             hidden,
             device: self.device.clone(),
@@ -258,17 +260,8 @@ impl Weights {
             "{name}: expected [{n_out}, {n_in}], got {:?}",
             tensor.shape()
         );
-        let matrix = if tensor.is_quantized() {
-            Matrix::Quantized(Arc::new(tensor.quantized(&self.device).context(name)?))
-        } else {
-            Matrix::Plain(Tensor::from_vec(
-                tensor.values()?,
-                (n_out, n_in),
-                &self.device,
-            )?)
-        };
         Ok(Linear {
-            matrix,
+            matrix: Matrix::new(tensor, (n_out, n_in), &self.device).context(name)?,
             bias,
             low_rank: None,
         })
@@ -409,17 +402,13 @@ pub(crate) fn read_safetensors(
 /// The table of token vectors, left in the file: rows are converted as they are looked up.
 #[derive(Debug)]
 pub(crate) struct Embedding {
-    rows: Rows,
+    table: MappedTensor,
+    /// The table as candle reads it, where it is quantised.
+    blocks: Option<QTensor>,
     /// Rows of the table.
-    pub(crate) n_vocab: usize,
+    n_vocab: usize,
     hidden: usize,
     device: Device,
-}
-
-#[derive(Debug)]
-enum Rows {
-    Quantized(Arc<QTensor>),
-    Plain(MappedTensor),
 }
 
 impl Embedding {
@@ -428,41 +417,23 @@ impl Embedding {
     /// # Errors
     /// When an id is beyond the table.
     pub(crate) fn look_up(&self, tokens: &[u32]) -> Result<Tensor> {
-        match &self.rows {
-            Rows::Quantized(table) => {
-                let ids = Tensor::new(tokens, &Device::Cpu)?;
-                Ok(table.embedding(&ids)?.to_device(&self.device)?)
-            }
-            Rows::Plain(table) => {
-                let mut values = Vec::with_capacity(tokens.len() * self.hidden);
-                for &token in tokens {
-                    let row = usize::try_from(token)?;
-                    values.extend(table.row(row).context("embedding table")?);
-                }
-                let shape = (tokens.len(), self.hidden);
-                Ok(Tensor::from_vec(values, shape, &self.device)?)
-            }
+        if let Some(blocks) = &self.blocks {
+            let ids = Tensor::new(tokens, &Device::Cpu)?;
+            return Ok(blocks.embedding(&ids)?.to_device(&self.device)?);
         }
+        let mut values = Vec::with_capacity(tokens.len() * self.hidden);
+        for &token in tokens {
+            let row = usize::try_from(token)?;
+            values.extend(self.table.row(row).context("embedding table")?);
+        }
+        let shape = (tokens.len(), self.hidden);
+        Ok(Tensor::from_vec(values, shape, &self.device)?)
     }
 
+    /// The table as the projection to logits.
     fn as_linear(&self) -> Result<Linear> {
-        let matrix = match &self.rows {
-            Rows::Quantized(table) if self.device.is_cpu() => Matrix::Quantized(Arc::clone(table)),
-            Rows::Quantized(table) => {
-                let dtype = table.dtype();
-                let data = table.data()?;
-                let storage =
-                    candle_core::quantized::QStorage::from_data(data, &self.device, dtype)?;
-                Matrix::Quantized(Arc::new(QTensor::new(storage, table.shape().clone())?))
-            }
-            Rows::Plain(table) => Matrix::Plain(Tensor::from_vec(
-                table.values()?,
-                (self.n_vocab, self.hidden),
-                &self.device,
-            )?),
-        };
         Ok(Linear {
-            matrix,
+            matrix: Matrix::new(&self.table, (self.n_vocab, self.hidden), &self.device)?,
             bias: None,
             low_rank: None,
         })
@@ -477,10 +448,34 @@ pub(crate) struct Linear {
     low_rank: Option<LowRank>,
 }
 
+/// A weight matrix in the form in which it is multiplied fastest.
 #[derive(Debug)]
 enum Matrix {
-    Quantized(Arc<QTensor>),
+    /// Quantised, rearranged for this machine's processor.
+    Packed(PackedMatrix),
+    /// Quantised, as candle multiplies it.
+    Quantized(QTensor),
+    /// f32.
     Plain(Tensor),
+}
+
+impl Matrix {
+    fn new(tensor: &MappedTensor, shape: (usize, usize), device: &Device) -> Result<Self> {
+        if !tensor.is_quantized() {
+            return Ok(Matrix::Plain(Tensor::from_vec(
+                tensor.values()?,
+                shape,
+                device,
+            )?));
+        }
+        if device.is_cpu()
+            && let Some(packed) = PackedMatrix::new(tensor.dtype(), tensor.bytes(), shape)
+        {
+            tensor.release();
+            return Ok(Matrix::Packed(packed));
+        }
+        Ok(Matrix::Quantized(tensor.quantized(device)?))
+    }
 }
 
 impl Linear {
@@ -489,15 +484,11 @@ impl Linear {
     /// # Errors
     /// When the shapes do not fit or the device has no room.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = match &self.matrix {
-            Matrix::Quantized(weight) => x.apply_op1_no_bwd(weight.as_ref())?,
-            Matrix::Plain(weight) => x.matmul(&weight.t()?)?,
-        };
-        self.finish(x, y)
+        let [y] = Linear::forward_together([self], x)?;
+        Ok(y)
     }
 
-    /// Several projections of the same input. Those that are packed in the same way as the first share one pass, in
-    /// which the input is rounded once.
+    /// Several projections of the same input, which is rounded only once for those that multiply it rounded.
     ///
     /// # Errors
     /// When the shapes do not fit or the device has no room.
@@ -505,43 +496,27 @@ impl Linear {
         linears: [&Linear; N],
         x: &Tensor,
     ) -> Result<[Tensor; N]> {
-        let dtype = linears.first().and_then(|linear| linear.quantized_as());
-        let shares = |linear: &Linear| dtype.is_some() && linear.quantized_as() == dtype;
-        let alike: Vec<&QTensor> = linears
-            .iter()
-            .filter(|linear| shares(linear))
-            .filter_map(|linear| match &linear.matrix {
-                Matrix::Quantized(weight) => Some(weight.as_ref()),
-                Matrix::Plain(_) => None,
-            })
-            .collect();
-        let mut fused = if alike.len() > 1 {
-            QTensor::gemv_fused_shared_lhs(&alike, x)?
+        let is_packed = |linear: &&Linear| matches!(linear.matrix, Matrix::Packed(_));
+        let rounded = if linears.iter().any(is_packed) {
+            Some(round(x)?)
         } else {
             None
-        }
-        .unwrap_or_default()
-        .into_iter();
+        };
         let outputs = linears
             .iter()
             .map(|linear| {
-                let y = if shares(linear) { fused.next() } else { None };
-                match y {
-                    Some(y) => linear.finish(x, y),
-                    None => linear.forward(x),
-                }
+                let y = match (&linear.matrix, &rounded) {
+                    (Matrix::Packed(weight), Some(rounded)) => weight.multiply(rounded)?,
+                    (Matrix::Packed(weight), None) => weight.multiply(&round(x)?)?,
+                    (Matrix::Quantized(weight), _) => x.apply_op1_no_bwd(weight)?,
+                    (Matrix::Plain(weight), _) => x.matmul(&weight.t()?)?,
+                };
+                linear.finish(x, y)
             })
             .collect::<Result<Vec<Tensor>>>()?;
         outputs
             .try_into()
             .map_err(|_| anyhow!("a projection gave no output"))
-    }
-
-    fn quantized_as(&self) -> Option<GgmlDType> {
-        match &self.matrix {
-            Matrix::Quantized(weight) => Some(weight.dtype()),
-            Matrix::Plain(_) => None,
-        }
     }
 
     /// Adds bias and adapter to `x·Wᵀ`.
@@ -554,4 +529,19 @@ impl Linear {
         }
         Ok(y)
     }
+}
+
+/// Rounds `[tokens, width]` to 8 bits.
+fn round(x: &Tensor) -> Result<Activations> {
+    let (_, width) = x.dims2()?;
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        bail!("activations: expected on the CPU");
+    };
+    let values = layout
+        .contiguous_offsets()
+        .and_then(|(start, end)| storage.as_slice::<f32>().ok()?.get(start..end))
+        .context("activations: expected f32")?;
+    Ok(Activations::new(values, width))
 }

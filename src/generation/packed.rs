@@ -1,0 +1,715 @@
+//! Quantised matrices rearranged for the processor, and their products with activations.
+//!
+//! In comes a Q4_K, Q6_K or Q8_0 matrix as it stands in a GGUF file; [`PackedMatrix`] keeps the same numbers, in about
+//! the same space, in tiles of 16 rows, so that one instruction (AVX-512 VNNI `vpdpbusd`) multiplies four columns of
+//! all 16. Activations are rounded to 8 bits in blocks of 32 with a scale each. A row of activations gives the same
+//! result whether it comes alone or among others, so that a draft that is checked in one pass is judged as single
+//! tokens would have been.
+//!
+//! Machines without AVX-512 VNNI, and other quantisations, are left to candle: [`PackedMatrix::new`] returns `None`.
+
+#![expect(
+    unsafe_code,
+    reason = "vector instructions: loads, and calls of functions compiled for an extension that was found"
+)]
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+use anyhow::{Result, ensure};
+use candle_core::quantized::GgmlDType;
+use candle_core::{Device, Tensor};
+use half::f16;
+use rayon::prelude::*;
+
+/// Rows of a tile: the 32-bit lanes of a vector.
+const TILE_ROWS: usize = 16;
+/// Rows of activations that share one pass over a tile: their sums fit the registers.
+const PASS_ROWS: usize = 8;
+
+/// A matrix `[n_rows, n_columns]` in tiles.
+pub(crate) struct PackedMatrix {
+    n_rows: usize,
+    n_columns: usize,
+    tiles: Tiles,
+}
+
+enum Tiles {
+    Q4K(Vec<TileQ4K>),
+    Q6K(Vec<TileQ6K>),
+    Q8_0(Vec<TileQ8_0>),
+}
+
+/// 256 columns of 16 rows. A value is `d · scale · quant - dmin · min`, with a scale and a min for each 32 columns.
+#[derive(Clone)]
+struct TileQ4K {
+    /// For 8 columns each: of every row 4 bytes, which hold columns 0 to 3 in the low and 4 to 7 in the high half.
+    quants: [[u8; 64]; 32],
+    scales: [[u8; TILE_ROWS]; 8],
+    mins: [[u8; TILE_ROWS]; 8],
+    d: [f16; TILE_ROWS],
+    dmin: [f16; TILE_ROWS],
+}
+
+/// 256 columns of 16 rows. A value is `d · scale · (quant - 32)`, with a scale for each 16 columns.
+#[derive(Clone)]
+struct TileQ6K {
+    /// The lower 4 bits, as in [`TileQ4K::quants`].
+    low: [[u8; 64]; 32],
+    /// The upper 2 bits, for 16 columns each: of every row 4 bytes, from the lowest bits up columns 0 to 3, 4 to 7, 8
+    /// to 11 and 12 to 15.
+    high: [[u8; 64]; 16],
+    scales: [[i8; TILE_ROWS]; 16],
+    d: [f16; TILE_ROWS],
+}
+
+/// 32 columns of 16 rows. A value is `d · (quant - 128)`.
+#[derive(Clone)]
+struct TileQ8_0 {
+    /// For 4 columns each: of every row 4 bytes.
+    quants: [[u8; 64]; 8],
+    d: [f16; TILE_ROWS],
+}
+
+/// 32 activations of a row, rounded to 8 bits: a value is `scale · quant`.
+#[derive(Clone, Copy)]
+struct Block {
+    /// Four quants each, the first in the lowest byte.
+    quads: [i32; 8],
+    scale: f32,
+    /// `scale` times the sum of the quants.
+    scaled_sum: f32,
+    /// Sums of the quants of each half.
+    sums: [i32; 2],
+}
+
+/// Rows of activations, rounded.
+pub(crate) struct Activations {
+    blocks: Vec<Block>,
+    blocks_per_row: usize,
+}
+
+impl Activations {
+    /// Rounds rows of `n_columns` values, a multiple of 32.
+    pub(crate) fn new(values: &[f32], n_columns: usize) -> Self {
+        let blocks_per_row = n_columns / 32;
+        let mut blocks = vec![
+            Block {
+                quads: [0; 8],
+                scale: 0.0,
+                scaled_sum: 0.0,
+                sums: [0; 2],
+            };
+            values.len() / 32
+        ];
+        let (values, _) = values.as_chunks::<32>();
+        blocks
+            .par_iter_mut()
+            .zip(values)
+            .with_min_len(256)
+            .for_each(|(block, values)| *block = Block::new(values));
+        Activations {
+            blocks,
+            blocks_per_row,
+        }
+    }
+}
+
+impl Block {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "quants are between -127 and 127, sums of 32 of them below 2^24"
+    )]
+    fn new(values: &[f32; 32]) -> Self {
+        let largest = values.iter().fold(0f32, |largest, value| {
+            if value.abs() > largest {
+                value.abs()
+            } else {
+                largest
+            }
+        });
+        let scale = largest / 127.0;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        let mut quants = [0i8; 32];
+        for (quant, value) in quants.iter_mut().zip(values) {
+            // Adding and taking away 1.5 · 2^23 rounds to a whole number, without a call for each value.
+            *quant = ((value * inverse + 12_582_912.0) - 12_582_912.0) as i8;
+        }
+        let (quads, _) = quants.as_chunks::<4>();
+        let mut block = Block {
+            quads: [0; 8],
+            scale,
+            scaled_sum: 0.0,
+            sums: [0; 2],
+        };
+        for (quad, quants) in block.quads.iter_mut().zip(quads) {
+            *quad = i32::from_le_bytes(quants.map(i8::cast_unsigned));
+        }
+        let (halves, _) = quants.as_chunks::<16>();
+        for (sum, half) in block.sums.iter_mut().zip(halves) {
+            *sum = half.iter().map(|&quant| i32::from(quant)).sum();
+        }
+        block.scaled_sum = scale * block.sums.iter().sum::<i32>() as f32;
+        block
+    }
+}
+
+impl PackedMatrix {
+    /// Packs a matrix from its bytes in a GGUF file, or returns `None` where candle does better: on machines without
+    /// the instructions, and for other quantisations.
+    pub(crate) fn new(
+        dtype: GgmlDType,
+        bytes: &[u8],
+        (n_rows, n_columns): (usize, usize),
+    ) -> Option<Self> {
+        if !has_instructions() {
+            return None;
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "every other quantisation is candle's"
+        )]
+        let tiles = match dtype {
+            GgmlDType::Q4K => Tiles::Q4K(pack::<TileQ4K, 144>(bytes, n_columns / 256)),
+            GgmlDType::Q6K => Tiles::Q6K(pack::<TileQ6K, 210>(bytes, n_columns / 256)),
+            GgmlDType::Q8_0 => Tiles::Q8_0(pack::<TileQ8_0, 34>(bytes, n_columns / 32)),
+            _ => return None,
+        };
+        Some(PackedMatrix {
+            n_rows,
+            n_columns,
+            tiles,
+        })
+    }
+
+    /// `x·Wᵀ`: `[tokens, n_rows]`, f32.
+    ///
+    /// # Errors
+    /// When the activations are not as wide as the matrix.
+    pub(crate) fn multiply(&self, x: &Activations) -> Result<Tensor> {
+        ensure!(
+            x.blocks_per_row * 32 == self.n_columns,
+            "activations: expected {} values, got {}",
+            self.n_columns,
+            x.blocks_per_row * 32
+        );
+        let rows: Vec<&[Block]> = x.blocks.chunks_exact(x.blocks_per_row).collect();
+        let n_tiles = self.n_rows.div_ceil(TILE_ROWS);
+        // By tile first, so that each tile is written by one thread; then by row.
+        let mut by_tile = vec![[0f32; TILE_ROWS]; n_tiles * rows.len()];
+        by_tile
+            .par_chunks_mut(rows.len().max(1))
+            .enumerate()
+            .with_min_len(tiles_per_task(n_tiles, rows.len()))
+            .for_each(|(tile, results)| self.multiply_tile(tile, &rows, results));
+        let by_row = if rows.len() == 1 {
+            let mut values = by_tile.into_flattened();
+            values.truncate(self.n_rows);
+            values
+        } else {
+            transpose(&by_tile, rows.len(), self.n_rows)
+        };
+        let shape = (rows.len(), self.n_rows);
+        Ok(Tensor::from_vec(by_row, shape, &Device::Cpu)?)
+    }
+
+    fn multiply_tile(&self, tile: usize, rows: &[&[Block]], results: &mut [[f32; TILE_ROWS]]) {
+        let passes = rows.chunks(PASS_ROWS).zip(results.chunks_mut(PASS_ROWS));
+        for (rows, results) in passes {
+            match &self.tiles {
+                Tiles::Q4K(tiles) => {
+                    multiply_pass(strip(tiles, tile, self.n_columns / 256), rows, results)
+                }
+                Tiles::Q6K(tiles) => {
+                    multiply_pass(strip(tiles, tile, self.n_columns / 256), rows, results)
+                }
+                Tiles::Q8_0(tiles) => {
+                    multiply_pass(strip(tiles, tile, self.n_columns / 32), rows, results)
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for PackedMatrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedMatrix[{}, {}]", self.n_rows, self.n_columns)
+    }
+}
+
+/// Results by tile and row of activations → by row of activations.
+fn transpose(by_tile: &[[f32; TILE_ROWS]], n_tokens: usize, n_rows: usize) -> Vec<f32> {
+    let mut by_row = vec![0f32; n_tokens * n_rows];
+    by_row
+        .par_chunks_mut(n_rows)
+        .enumerate()
+        .for_each(|(token, values)| {
+            let results = by_tile.iter().skip(token).step_by(n_tokens);
+            for (values, result) in values.chunks_mut(TILE_ROWS).zip(results) {
+                for (value, result) in values.iter_mut().zip(result) {
+                    *value = *result;
+                }
+            }
+        });
+    by_row
+}
+
+/// The tiles of 16 rows, along all columns.
+fn strip<T>(tiles: &[T], index: usize, tiles_per_strip: usize) -> &[T] {
+    let start = index * tiles_per_strip;
+    tiles.get(start..start + tiles_per_strip).unwrap_or(&[])
+}
+
+/// Tiles worth a task of their own: a single row of activations is done with a tile in less time than a thread needs
+/// to take it up.
+fn tiles_per_task(n_tiles: usize, n_rows: usize) -> usize {
+    if n_rows > PASS_ROWS {
+        1
+    } else {
+        n_tiles.div_ceil(rayon::current_num_threads() * 4).max(1)
+    }
+}
+
+/// A tile that can be filled from the blocks of a GGUF file and multiplied.
+trait Tile: Clone + Send + Sync {
+    /// A tile of zeros.
+    fn empty() -> Self;
+
+    /// Writes the block of one row, as it stands in the file.
+    fn set_row(&mut self, row: usize, block: &[u8]);
+
+    /// Products of a strip of tiles with `M` rows of activations.
+    ///
+    /// # Safety
+    /// The machine must have the instructions: [`has_instructions`].
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn multiply<const M: usize>(
+        strip: &[Self],
+        rows: &[&[Block]; M],
+    ) -> [[f32; TILE_ROWS]; M];
+}
+
+/// Rearranges blocks of `N` bytes, `blocks_per_row` to a row, into tiles; rows that are missing to a full tile are 0.
+fn pack<T: Tile, const N: usize>(bytes: &[u8], blocks_per_row: usize) -> Vec<T> {
+    let strips = bytes.par_chunks(TILE_ROWS * blocks_per_row * N);
+    strips
+        .flat_map_iter(|strip| {
+            let mut tiles = vec![T::empty(); blocks_per_row];
+            for (row, blocks) in strip.chunks_exact(blocks_per_row * N).enumerate() {
+                for (tile, block) in tiles.iter_mut().zip(blocks.chunks_exact(N)) {
+                    tile.set_row(row, block);
+                }
+            }
+            tiles
+        })
+        .collect()
+}
+
+fn half_at(block: &[u8], offset: usize) -> f16 {
+    let bytes = block.get(offset..offset + 2);
+    f16::from_le_bytes(bytes.and_then(|two| two.try_into().ok()).unwrap_or([0; 2]))
+}
+
+/// Whether this machine has the instructions.
+fn has_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vnni")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Products of a strip with at most [`PASS_ROWS`] rows.
+#[cfg(target_arch = "x86_64")]
+fn multiply_pass<T: Tile>(strip: &[T], mut rows: &[&[Block]], results: &mut [[f32; TILE_ROWS]]) {
+    let mut results = results.iter_mut();
+    macro_rules! take {
+        ($m:literal) => {
+            while let Some((taken, rest)) = rows.split_first_chunk::<$m>() {
+                // SAFETY: a packed matrix exists only where the instructions were found.
+                let products = unsafe { T::multiply::<$m>(strip, taken) };
+                for (product, result) in products.into_iter().zip(&mut results) {
+                    *result = product;
+                }
+                rows = rest;
+            }
+        };
+    }
+    take!(8);
+    take!(4);
+    take!(2);
+    take!(1);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiply_pass<T: Tile>(_strip: &[T], _rows: &[&[Block]], _results: &mut [[f32; TILE_ROWS]]) {}
+
+impl Tile for TileQ4K {
+    fn empty() -> Self {
+        TileQ4K {
+            quants: [[0; 64]; 32],
+            scales: [[0; TILE_ROWS]; 8],
+            mins: [[0; TILE_ROWS]; 8],
+            d: [f16::ZERO; TILE_ROWS],
+            dmin: [f16::ZERO; TILE_ROWS],
+        }
+    }
+
+    /// ggml-common.h, `block_q4_K`: d, dmin, 12 bytes of 6-bit scales and mins, 128 bytes of quants.
+    fn set_row(&mut self, row: usize, block: &[u8]) {
+        let Some((head, quants)) = block.split_first_chunk::<16>() else {
+            return;
+        };
+        self.d[row] = half_at(head, 0);
+        self.dmin[row] = half_at(head, 2);
+        let packed = &head[4..16];
+        for sub in 0..4 {
+            self.scales[sub][row] = packed[sub] & 63;
+            self.mins[sub][row] = packed[sub + 4] & 63;
+            self.scales[sub + 4][row] = (packed[sub + 8] & 15) | ((packed[sub] >> 6) << 4);
+            self.mins[sub + 4][row] = (packed[sub + 8] >> 4) | ((packed[sub + 4] >> 6) << 4);
+        }
+        // 32 bytes hold 64 columns: the first 32 in the low halves, the next 32 in the high ones.
+        let value = |column: usize| {
+            let byte = quants[column / 64 * 32 + column % 32];
+            if column % 64 < 32 {
+                byte & 15
+            } else {
+                byte >> 4
+            }
+        };
+        for (group, bytes) in self.quants.iter_mut().enumerate() {
+            for j in 0..4 {
+                bytes[row * 4 + j] = value(group * 8 + j) | (value(group * 8 + 4 + j) << 4);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn multiply<const M: usize>(
+        strip: &[Self],
+        rows: &[&[Block]; M],
+    ) -> [[f32; TILE_ROWS]; M] {
+        let nibble = _mm512_set1_epi8(15);
+        let mut totals = [_mm512_setzero_ps(); M];
+        for (index, tile) in strip.iter().enumerate() {
+            let blocks = blocks_of(rows, index);
+            let (d, dmin) = (load_halves(&tile.d), load_halves(&tile.dmin));
+            let (quants, _) = tile.quants.as_chunks::<4>();
+            for sub in 0..8 {
+                let mut sums = [_mm512_setzero_si512(); M];
+                for (group, bytes) in quants[sub].iter().enumerate() {
+                    let both = load(bytes);
+                    let low = _mm512_and_si512(both, nibble);
+                    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble);
+                    for m in 0..M {
+                        let quads = &blocks[m][sub].quads;
+                        sums[m] = dot(sums[m], low, quads[group * 2]);
+                        sums[m] = dot(sums[m], high, quads[group * 2 + 1]);
+                    }
+                }
+                let scale = _mm512_mul_ps(d, widen_unsigned(&tile.scales[sub]));
+                let min = _mm512_mul_ps(dmin, widen_unsigned(&tile.mins[sub]));
+                for m in 0..M {
+                    let block = &blocks[m][sub];
+                    let factor = _mm512_mul_ps(scale, _mm512_set1_ps(block.scale));
+                    totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m]), factor, totals[m]);
+                    totals[m] = _mm512_fnmadd_ps(min, _mm512_set1_ps(block.scaled_sum), totals[m]);
+                }
+            }
+        }
+        store(&totals)
+    }
+}
+
+impl Tile for TileQ6K {
+    fn empty() -> Self {
+        TileQ6K {
+            low: [[0; 64]; 32],
+            high: [[0; 64]; 16],
+            scales: [[0; TILE_ROWS]; 16],
+            d: [f16::ZERO; TILE_ROWS],
+        }
+    }
+
+    /// ggml-common.h, `block_q6_K`: 128 bytes of lower halves, 64 of upper bits, 16 scales, d.
+    fn set_row(&mut self, row: usize, block: &[u8]) {
+        let (low, rest) = block.split_at(128);
+        let (high, rest) = rest.split_at(64);
+        self.d[row] = half_at(rest, 16);
+        for (scales, scale) in self.scales.iter_mut().zip(rest) {
+            scales[row] = scale.cast_signed();
+        }
+        // Each half of the block: 64 bytes hold the lower bits of columns 0 to 63 low and 64 to 127 high; 32 bytes hold
+        // the upper bits of columns j, j + 32, j + 64 and j + 96.
+        let value = |column: usize| {
+            let (half, column) = (column / 128, column % 128);
+            let byte = low[half * 64 + column % 64];
+            let lower = if column < 64 { byte & 15 } else { byte >> 4 };
+            let upper = high[half * 32 + column % 32] >> (column / 32 * 2) & 3;
+            (lower, upper)
+        };
+        for (group, bytes) in self.low.iter_mut().enumerate() {
+            for j in 0..4 {
+                bytes[row * 4 + j] = value(group * 8 + j).0 | (value(group * 8 + 4 + j).0 << 4);
+            }
+        }
+        for (group, bytes) in self.high.iter_mut().enumerate() {
+            for j in 0..4 {
+                let upper = |quad: usize| value(group * 16 + quad * 4 + j).1 << (quad * 2);
+                bytes[row * 4 + j] = upper(0) | upper(1) | upper(2) | upper(3);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn multiply<const M: usize>(
+        strip: &[Self],
+        rows: &[&[Block]; M],
+    ) -> [[f32; TILE_ROWS]; M] {
+        let nibble = _mm512_set1_epi8(15);
+        let upper = _mm512_set1_epi8(0x30);
+        let mut totals = [_mm512_setzero_ps(); M];
+        for (index, tile) in strip.iter().enumerate() {
+            let blocks = blocks_of(rows, index);
+            let d = load_halves(&tile.d);
+            let (low, _) = tile.low.as_chunks::<2>();
+            for sub in 0..16 {
+                let high = load(&tile.high[sub]);
+                let first = load(&low[sub][0]);
+                let second = load(&low[sub][1]);
+                let join = |low, high| {
+                    let low = _mm512_and_si512(low, nibble);
+                    _mm512_or_si512(low, _mm512_and_si512(high, upper))
+                };
+                let quads = [
+                    join(first, _mm512_slli_epi16::<4>(high)),
+                    join(_mm512_srli_epi16::<4>(first), _mm512_slli_epi16::<2>(high)),
+                    join(second, high),
+                    join(_mm512_srli_epi16::<4>(second), _mm512_srli_epi16::<2>(high)),
+                ];
+                let scale = _mm512_mul_ps(d, widen_signed(&tile.scales[sub]));
+                for m in 0..M {
+                    let block = &blocks[m][sub / 2];
+                    // Quants are stored 32 too high.
+                    let mut sum = _mm512_set1_epi32(-32 * block.sums[sub % 2]);
+                    for (quad, values) in quads.iter().enumerate() {
+                        sum = dot(sum, *values, block.quads[sub % 2 * 4 + quad]);
+                    }
+                    let factor = _mm512_mul_ps(scale, _mm512_set1_ps(block.scale));
+                    totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, totals[m]);
+                }
+            }
+        }
+        store(&totals)
+    }
+}
+
+impl Tile for TileQ8_0 {
+    fn empty() -> Self {
+        TileQ8_0 {
+            quants: [[128; 64]; 8],
+            d: [f16::ZERO; TILE_ROWS],
+        }
+    }
+
+    /// ggml-common.h, `block_q8_0`: d, 32 quants.
+    fn set_row(&mut self, row: usize, block: &[u8]) {
+        self.d[row] = half_at(block, 0);
+        let quants = block.get(2..).unwrap_or(&[]);
+        let (quads, _) = quants.as_chunks::<4>();
+        for (bytes, quad) in self.quants.iter_mut().zip(quads) {
+            for (j, quant) in quad.iter().enumerate() {
+                bytes[row * 4 + j] = quant.wrapping_add(128);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn multiply<const M: usize>(
+        strip: &[Self],
+        rows: &[&[Block]; M],
+    ) -> [[f32; TILE_ROWS]; M] {
+        let mut totals = [_mm512_setzero_ps(); M];
+        for (index, tile) in strip.iter().enumerate() {
+            let d = load_halves(&tile.d);
+            let mut sums = [_mm512_setzero_si512(); M];
+            for m in 0..M {
+                // Quants are stored 128 too high.
+                let [first, second] = rows[m][index].sums;
+                sums[m] = _mm512_set1_epi32(-128 * (first + second));
+            }
+            for (quad, bytes) in tile.quants.iter().enumerate() {
+                let values = load(bytes);
+                for m in 0..M {
+                    sums[m] = dot(sums[m], values, rows[m][index].quads[quad]);
+                }
+            }
+            for m in 0..M {
+                let factor = _mm512_mul_ps(d, _mm512_set1_ps(rows[m][index].scale));
+                totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m]), factor, totals[m]);
+            }
+        }
+        store(&totals)
+    }
+}
+
+/// The 8 blocks (256 values) of each row that meet a tile.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn blocks_of<'a, const M: usize>(rows: &[&'a [Block]; M], tile: usize) -> [&'a [Block; 8]; M] {
+    rows.map(|row| {
+        let (groups, _) = row.as_chunks::<8>();
+        &groups[tile]
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn load(bytes: &[u8; 64]) -> __m512i {
+    // SAFETY: 64 bytes are there, and the load asks for no alignment.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_halves(halves: &[f16; TILE_ROWS]) -> __m512 {
+    // SAFETY: 32 bytes are there, and the load asks for no alignment.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen_unsigned(bytes: &[u8; TILE_ROWS]) -> __m512 {
+    // SAFETY: 16 bytes are there, and the load asks for no alignment.
+    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen_signed(bytes: &[i8; TILE_ROWS]) -> __m512 {
+    // SAFETY: 16 bytes are there, and the load asks for no alignment.
+    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store<const M: usize>(totals: &[__m512; M]) -> [[f32; TILE_ROWS]; M] {
+    let mut products = [[0f32; TILE_ROWS]; M];
+    for (lanes, total) in products.iter_mut().zip(totals) {
+        // SAFETY: there is room for 64 bytes, and the store asks for no alignment.
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), *total) };
+    }
+    products
+}
+
+/// Adds to each lane the products of its four unsigned bytes with the four signed bytes of `quad`.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dot(sum: __m512i, bytes: __m512i, quad: i32) -> __m512i {
+    _mm512_dpbusd_epi32(sum, bytes, _mm512_set1_epi32(quad))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::QTensor;
+
+    use super::*;
+
+    fn multiply(packed: &PackedMatrix, x: &Activations) -> Vec<f32> {
+        let products = packed.multiply(x).unwrap();
+        products.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// Products of random matrices, next to those of the dequantised weights with the rounded activations in f64.
+    fn check(dtype: GgmlDType, n_rows: usize, n_columns: usize, n_tokens: usize) {
+        let device = &Device::Cpu;
+        let weights = Tensor::randn(0f32, 1.0, (n_rows, n_columns), device).unwrap();
+        let quantized = QTensor::quantize(&weights, dtype).unwrap();
+        let bytes = quantized.data().unwrap();
+        let Some(packed) = PackedMatrix::new(dtype, &bytes, (n_rows, n_columns)) else {
+            assert!(!has_instructions());
+            return;
+        };
+        let x = Tensor::randn(0f32, 1.0, (n_tokens, n_columns), device).unwrap();
+        let x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let activations = Activations::new(&x, n_columns);
+        let ours = multiply(&packed, &activations);
+        let weights = quantized
+            .dequantize(device)
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
+        let rounded: Vec<f64> = activations
+            .blocks
+            .iter()
+            .flat_map(|block| {
+                let quants = block.quads.iter().flat_map(|quad| quad.to_le_bytes());
+                quants.map(|quant| f64::from(quant.cast_signed()) * f64::from(block.scale))
+            })
+            .collect();
+        for (x, rounded) in x.iter().zip(&rounded) {
+            assert!(
+                (f64::from(*x) - rounded).abs() < 0.02,
+                "{x} rounded to {rounded}"
+            );
+        }
+        assert_eq!(ours.len(), n_tokens * n_rows);
+        for (index, value) in ours.iter().enumerate() {
+            let x = &rounded[index / n_rows * n_columns..][..n_columns];
+            let products = weights[index % n_rows].iter().zip(x);
+            let expected: f64 = products.map(|(w, x)| f64::from(*w) * x).sum();
+            let difference = (f64::from(*value) - expected).abs();
+            assert!(
+                difference < 1e-3,
+                "{dtype:?} [{n_rows}, {n_columns}] by {n_tokens}: {value} instead of {expected}"
+            );
+        }
+        let last = &x[(n_tokens - 1) * n_columns..];
+        let alone = multiply(&packed, &Activations::new(last, n_columns));
+        assert_eq!(
+            alone,
+            ours[(n_tokens - 1) * n_rows..],
+            "alone or among others"
+        );
+    }
+
+    #[test]
+    fn products_are_those_of_the_dequantised_weights() {
+        for n_tokens in [1, 2, 3, 7, 8, 19] {
+            check(GgmlDType::Q4K, 48, 512, n_tokens);
+            check(GgmlDType::Q6K, 48, 512, n_tokens);
+            check(GgmlDType::Q8_0, 48, 96, n_tokens);
+        }
+        // Rows that do not fill a tile.
+        check(GgmlDType::Q4K, 21, 256, 9);
+        check(GgmlDType::Q6K, 5, 256, 9);
+        check(GgmlDType::Q8_0, 33, 32, 9);
+    }
+
+    #[test]
+    fn activations_that_are_zero_or_huge_stay_so() {
+        let zero = Block::new(&[0.0; 32]);
+        assert_eq!((zero.scale, zero.quads), (0.0, [0; 8]));
+        let mut values = [0f32; 32];
+        values[3] = -1e30;
+        let block = Block::new(&values);
+        assert_eq!(block.quads[0].to_le_bytes()[3].cast_signed(), -127);
+        assert_eq!(block.sums, [-127, 0]);
+    }
+}
