@@ -35,6 +35,8 @@ struct Reader {
     /// The second row of a table is a line of dashes: only then is it a table with a header.
     table_has_rule: bool,
     n_tables: u32,
+    /// Level of the last heading with a mark of its own: a bold line stands below it.
+    last_level: u8,
     state: State,
 }
 
@@ -107,15 +109,18 @@ impl Reader {
             Some('-') if trimmed.chars().all(|c| c == '-') => Some(2),
             _ => None,
         };
-        if let (Some(level), Some((first, text))) = (
-            underline_level,
-            self.paragraph.take_if(|_| underline_level.is_some()),
-        ) {
-            self.push(BlockKind::Heading { level }, &text, first);
+        if let Some(level) = underline_level
+            && let Some((first, text)) = self.paragraph.take()
+        {
+            self.heading(level, &text, first);
         } else if trimmed.is_empty() || is_rule(trimmed) {
             self.end_paragraph();
         } else if let Some((level, text)) = heading(trimmed) {
             self.end_paragraph();
+            self.heading(level, text, number);
+        } else if let Some(text) = bold_line(trimmed) {
+            self.end_paragraph();
+            let level = (self.last_level + 1).min(9);
             self.push(BlockKind::Heading { level }, text, number);
         } else {
             let text = trimmed.trim_start_matches(['>', ' ']);
@@ -128,6 +133,11 @@ impl Reader {
                 self.end_paragraph();
             }
         }
+    }
+
+    fn heading(&mut self, level: u8, text: &str, line: u32) {
+        self.last_level = level;
+        self.push(BlockKind::Heading { level }, text, line);
     }
 
     fn continue_paragraph(&mut self, number: u32, line: &str, joint: &str) {
@@ -200,6 +210,12 @@ fn heading(line: &str) -> Option<(u8, &str)> {
     let level = u8::try_from(line.len() - text.len()).ok()?;
     let is_heading = (1..=6).contains(&level) && text.starts_with([' ', '\t']);
     is_heading.then(|| (level, text.trim().trim_end_matches('#').trim_end()))
+}
+
+/// `**휴직기간**` alone on its line is a heading to its reader.
+fn bold_line(line: &str) -> Option<&str> {
+    let text = line.strip_prefix("**")?.strip_suffix("**")?;
+    (!text.contains("**") && super::structure::may_be_bare_heading(text)).then_some(text)
 }
 
 /// `* * *`
@@ -338,7 +354,7 @@ mod tests {
     #[test]
     fn blocks_are_told_apart() {
         check(
-            "---\ntitle: x\n---\n# 휴직 기준 #\n\n휴직은 **2년** 이내로\n한다.\n\n- 육아\n- [x] [연수](http://x)\n1. 첫째\n2. 둘째\n\n제목\n---\n```\n# no heading\n```\n<!-- hidden\n-->\n끝 \\* a_b_c",
+            "---\ntitle: x\n---\n# 휴직 기준 #\n\n휴직은 **2년** 이내로\n한다.\n\n- 육아\n- [x] [연수](http://x)\n1. 첫째\n2. 둘째\n\n제목\n---\n```\n# no heading\n```\n<!-- hidden\n-->\n끝 \\* a_b_c\n**굵은 줄**",
             &[
                 (4, "휴직 기준", level(1)),
                 (6, "휴직은 2년 이내로 한다.", PARAGRAPH),
@@ -349,6 +365,7 @@ mod tests {
                 (14, "제목", level(2)),
                 (17, "# no heading", PARAGRAPH),
                 (21, "끝 * a_b_c", PARAGRAPH),
+                (22, "굵은 줄", level(3)),
             ],
         );
     }

@@ -361,9 +361,7 @@ fn title_heading(lines: &[Line]) -> Option<usize> {
     let (first, title) = headings.next()?;
     let level = title.level?;
     let stands_alone = title.unit == Unit::Plain
-        && headings.all(|(_, other)| {
-            other.unit != Unit::Rule && other.level.is_none_or(|other| other > level)
-        });
+        && headings.all(|(_, other)| other.level.is_none_or(|other| other > level));
     (stands_alone && first < MAX_BLOCKS_TO_NAME && is_title_like(&title.name)).then_some(first)
 }
 
@@ -635,7 +633,14 @@ fn article_name<'a>(label: &str, behind: &'a str, is_heading: bool) -> Option<(S
     if title.chars().count() > MAX_HEADING_CHARS || continues_reference(rest) {
         return None;
     }
-    Some((format!("{label}{}", tidied(title)), rest.trim()))
+    let title = tidied(title);
+    // 제3조의2(휴직기간의 특례 <개정 2020. 5. 1.>)
+    let title = if title.contains(['<', '〈']) {
+        format!("{}{closing}", without_notes(&title))
+    } else {
+        title
+    };
+    Some((format!("{label}{title}"), rest.trim()))
 }
 
 /// `제5조 삭제 <2020. 1. 1.>`, and `제5조 휴직기간` where a reader marked the line as a heading.
@@ -720,6 +725,7 @@ fn attachment(line: &str) -> Option<Entry> {
         .into_iter()
         .find(|word| scanner.eat_spaced(word))?;
     let has_space = scanner.spaces();
+    let behind_word = scanner.0;
     let has_number = scanner.eat("제") | scanner.number().is_some();
     let is_numbered = has_number && {
         scanner.number();
@@ -757,7 +763,11 @@ fn attachment(line: &str) -> Option<Entry> {
         });
     (is_separate && names_itself && is_short && !is_reference).then(|| Entry {
         name: if word == "부칙" {
-            tidied(&line.replacen("부 칙", "부칙", 1))
+            tidied(&format!(
+                "부칙{}{}",
+                if has_space { " " } else { "" },
+                behind_word
+            ))
         } else {
             tidied(line)
         },
@@ -917,4 +927,181 @@ impl<'a> Scanner<'a> {
 /// neither a clause nor a sentence.
 pub(super) fn may_be_bare_heading(line: &str) -> bool {
     is_title_like(line) && !is_clause(line) && !line.starts_with(['-', '*', '※', '•', '·'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Location;
+
+    fn document(lines: &[&str]) -> Document {
+        let block = |text: &&str| {
+            // `# ` marks what a reader found to be a heading.
+            let level = text.len() - text.trim_start_matches('#').len();
+            Block {
+                kind: match u8::try_from(level).unwrap() {
+                    0 => BlockKind::Paragraph,
+                    level => BlockKind::Heading { level },
+                },
+                text: text.trim_start_matches(['#', ' ']).to_owned(),
+                location: Location::default(),
+            }
+        };
+        let mut document = Document {
+            title: None,
+            blocks: lines.iter().map(block).collect(),
+        };
+        assign_sections(&mut document);
+        document
+    }
+
+    /// Each line with the path that it must get, parts joined by ` > `.
+    fn check(title: Option<&str>, expected: &[(&str, &str)]) {
+        let lines: Vec<&str> = expected.iter().map(|(line, _)| *line).collect();
+        let document = document(&lines);
+        assert_eq!(document.title.as_deref(), title);
+        let found: Vec<(&str, String)> = lines
+            .iter()
+            .zip(&document.blocks)
+            .map(|(line, block)| (*line, block.location.section.join(" > ")))
+            .collect();
+        for (found, expected) in found.iter().zip(expected) {
+            assert_eq!((found.0, found.1.as_str()), *expected);
+        }
+    }
+
+    #[test]
+    fn articles_stand_under_chapters_and_hold_their_clauses() {
+        check(
+            Some("휴직 및 복직 관리기준"),
+            &[
+                ("휴직 및 복직 관리기준", ""),
+                ("제정 2001. 3. 2.", ""),
+                ("제 1 장   총   칙", "제1장 총칙"),
+                (
+                    "제1조(목적) 이 기준은 휴직을 정한다.",
+                    "제1장 총칙 > 제1조(목적)",
+                ),
+                ("제2장 휴직 <개정 2020. 5. 1.>", "제2장 휴직"),
+                ("제3조(휴직기간)", "제2장 휴직 > 제3조(휴직기간)"),
+                (
+                    "① 육아휴직은 2년 이내로 한다.",
+                    "제2장 휴직 > 제3조(휴직기간)",
+                ),
+                ("1. 육아휴직", "제2장 휴직 > 제3조(휴직기간)"),
+                ("가. 국내", "제2장 휴직 > 제3조(휴직기간)"),
+                (
+                    "제3조의2 (특례 <신설 2020>) 둔다.",
+                    "제2장 휴직 > 제3조의2(특례)",
+                ),
+                ("제4조 삭제 <2020. 5. 1.>", "제2장 휴직 > 제4조 삭제"),
+                ("부    칙 <2020. 5. 1.>", "부칙 <2020. 5. 1.>"),
+                (
+                    "제1조(시행일) 바로 시행한다.",
+                    "부칙 <2020. 5. 1.> > 제1조(시행일)",
+                ),
+                ("[별표 1] 휴직기간표", "[별표 1] 휴직기간표"),
+                ("육아휴직 2년", "[별표 1] 휴직기간표"),
+            ],
+        );
+    }
+
+    #[test]
+    fn references_are_no_headings() {
+        for line in [
+            "제5조에 따라 승인을 받아야 하고",
+            "제5조(연장)에 따라 승인을 받아야 한다.",
+            "제5조(연장) 및 제6조(복직)의 규정에 따른다.",
+            "제5조(연장) 제1항에 따라",
+            "제2장의 규정에 따른다.",
+            "제2장 및 제3장에 따라",
+            "부칙 제2조에 따라 정한다.",
+            "별표 1에 따라 계산한다.",
+            "제3조(휴직기간) ········ 4",
+        ] {
+            check(
+                None,
+                &[("제1조(목적)", "제1조(목적)"), (line, "제1조(목적)")],
+            );
+        }
+        check(None, &[("제1조(목적)이 기준은 정한다.", "제1조(목적)")]);
+    }
+
+    #[test]
+    fn rules_of_one_file_never_mix() {
+        check(
+            Some("인사 규정집"),
+            &[
+                ("# 인사 규정집", ""),
+                ("휴직 관리기준", "휴직 관리기준"),
+                ("제1조(목적) 휴직을 정한다.", "휴직 관리기준 > 제1조(목적)"),
+                ("부칙", "휴직 관리기준 > 부칙"),
+                (
+                    "제1조(시행일) 바로.",
+                    "휴직 관리기준 > 부칙 > 제1조(시행일)",
+                ),
+                ("근무 복장 규정", "근무 복장 규정"),
+                ("(2020. 5. 1. 개정)", "근무 복장 규정"),
+                ("제1조(목적) 복장을 정한다.", "근무 복장 규정 > 제1조(목적)"),
+            ],
+        );
+    }
+
+    #[test]
+    fn headings_of_readers_keep_their_levels() {
+        check(
+            Some("안내서"),
+            &[
+                ("# 안내서", ""),
+                ("## 휴가", "휴가"),
+                ("### 연차", "휴가 > 연차"),
+                ("15일", "휴가 > 연차"),
+                ("## 제2조 적용범위", "제2조 적용범위"),
+                ("모두", "제2조 적용범위"),
+            ],
+        );
+        // Two headings of the first level: neither is the title.
+        check(
+            None,
+            &[("# 휴가", "휴가"), ("15일", "휴가"), ("# 복장", "복장")],
+        );
+    }
+
+    #[test]
+    fn outline_numbers_are_headings_only_above_text() {
+        check(
+            Some("생활 안내"),
+            &[
+                ("생활 안내", ""),
+                ("1. 출퇴근", "1. 출퇴근"),
+                ("9시까지 출근한다.", "1. 출퇴근"),
+                ("2. 휴가", "2. 휴가"),
+                ("(1) 결혼", "2. 휴가 > (1) 결혼"),
+                ("결혼은 5일이다.", "2. 휴가 > (1) 결혼"),
+                ("(2) 사망", "2. 휴가 > (2) 사망"),
+                ("배우자는 5일이다.", "2. 휴가 > (2) 사망"),
+                ("3. 준비물", "3. 준비물"),
+                ("1) 신분증", "3. 준비물"),
+                ("2) 통장", "3. 준비물"),
+                ("위 서류를 낸다.", "3. 준비물"),
+            ],
+        );
+        check(
+            None,
+            &[
+                ("1. 사과", ""),
+                ("2. 배", ""),
+                ("3. 감", ""),
+                ("모두 과일이다.", ""),
+            ],
+        );
+        check(None, &[("2026. 3. 1. 공지", ""), ("3.5% 인상", "")]);
+    }
+
+    #[test]
+    fn a_paragraph_of_several_articles_is_split() {
+        let document = document(&["제1조(목적) 가\n나\n제2조(정의) 다"]);
+        let texts: Vec<&str> = document.blocks.iter().map(|b| b.text.as_str()).collect();
+        assert_eq!(texts, ["제1조(목적) 가\n나", "제2조(정의) 다"]);
+    }
 }

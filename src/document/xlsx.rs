@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::io::{Cursor, Read};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use calamine::{
     Data, Dimensions, ExcelDateTime, Reader, SheetType, SheetVisible, Xls, XlsError, Xlsb, Xlsx,
 };
@@ -18,6 +18,9 @@ use super::{Budget, Document, Warning, number_format, ods};
 
 /// Cells of the grids that an XLS file may span: calamine holds all of them, used or not, at about 60 bytes each.
 const MAX_GRID_CELLS: u64 = 8 << 20;
+
+/// Cells that calamine reserves address space for because a sheet's declared size says so.
+const MAX_RESERVED_CELLS: u64 = 32 << 20;
 
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     if !bytes.starts_with(b"PK") {
@@ -220,6 +223,7 @@ fn display_date(date: &ExcelDateTime) -> String {
 /// cost gigabytes.
 fn check_grid_size(bytes: &[u8]) -> Result<()> {
     const DIMENSIONS: u16 = 0x0200;
+    const PASSWORD: u16 = 0x002F;
     const END_OF_SHEET: u16 = 0x000A;
     const CELLS: [u16; 9] = [
         0x0006, 0x00BD, 0x00D6, 0x00FD, 0x0203, 0x0204, 0x0205, 0x0207, 0x027E,
@@ -238,16 +242,21 @@ fn check_grid_size(bytes: &[u8]) -> Result<()> {
             None => 0,
         };
         match kind {
-            DIMENSIONS if n_bytes >= 14 => {
+            PASSWORD => bail!("encrypted with a password"),
+            DIMENSIONS => {
+                let wide = |at: usize| number(at) | number(at + 2) << 16;
+                let (n_rows, n_columns) = if n_bytes >= 14 {
+                    let n_columns = number(10).saturating_sub(number(8));
+                    (wide(4).saturating_sub(wide(0)), n_columns)
+                } else {
+                    let n_columns = number(6).saturating_sub(number(4));
+                    (number(2).saturating_sub(number(0)), n_columns)
+                };
                 ensure!(
-                    number(6) <= 1 && number(2) <= 1 && number(10) <= 256,
-                    "damaged workbook: a sheet of impossible size"
+                    (n_rows + 1) * (n_columns + 1) <= MAX_RESERVED_CELLS,
+                    "damaged workbook: a sheet of {n_rows} rows and {n_columns} columns"
                 );
             }
-            DIMENSIONS => ensure!(
-                number(6) <= 256,
-                "damaged workbook: a sheet of impossible size"
-            ),
             END_OF_SHEET => {
                 n_grid_cells += (last_row + 1) * (last_column + 1);
                 (last_row, last_column) = (0, 0);
