@@ -7,45 +7,45 @@ use serde::Deserialize;
 use walkdir::WalkDir;
 
 /// One article of a statute.
-pub struct Article {
-    pub law: String,
+pub(crate) struct Article {
+    pub(crate) law: String,
     /// 제60조
-    pub number: String,
+    pub(crate) number: String,
     /// 연차 유급휴가
-    pub heading: String,
+    pub(crate) heading: String,
     /// The body, cut at ends of sentences and of list items.
-    pub sentences: Vec<String>,
+    pub(crate) sentences: Vec<String>,
 }
 
 /// A document of a question set.
 #[derive(Deserialize)]
-pub struct Passage {
-    pub id: String,
+pub(crate) struct Passage {
+    pub(crate) id: String,
     #[serde(default)]
-    pub title: String,
-    pub text: String,
+    pub(crate) title: String,
+    pub(crate) text: String,
 }
 
 /// A question of a question set.
 #[derive(Deserialize)]
-pub struct Question {
-    pub question: String,
+pub(crate) struct Question {
+    pub(crate) question: String,
     #[serde(default)]
-    pub answers: Vec<String>,
+    pub(crate) answers: Vec<String>,
     #[serde(default)]
-    pub relevant: Vec<String>,
-    pub answerable: bool,
+    pub(crate) relevant: Vec<String>,
+    pub(crate) answerable: bool,
 }
 
 /// A folder with `corpus.jsonl` and `qa.jsonl`.
-pub struct QuestionSet {
-    pub name: String,
-    pub passages: Vec<Passage>,
-    pub questions: Vec<Question>,
+pub(crate) struct QuestionSet {
+    pub(crate) name: String,
+    pub(crate) passages: Vec<Passage>,
+    pub(crate) questions: Vec<Question>,
 }
 
 impl QuestionSet {
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         Ok(Self {
             name: folder
                 .file_name()
@@ -67,11 +67,11 @@ fn read_lines<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>> {
 }
 
 /// Two sentences that say the same, or of which the second follows from the first.
-pub type SentencePair = (String, String);
+pub(crate) type SentencePair = (String, String);
 
 /// The sentence pairs of a folder with KorSTS, KorNLI and KLUE-NLI files that may be trained on; what is named `dev` of
 /// KorSTS and all of KLUE-STS stay unseen.
-pub fn read_similarity(folder: &Path) -> Result<Vec<SentencePair>> {
+pub(crate) fn read_similarity(folder: &Path) -> Result<Vec<SentencePair>> {
     let mut pairs = Vec::new();
     for line in ragq::fs::read_to_string(&folder.join("korsts-train.tsv"))?
         .lines()
@@ -109,7 +109,7 @@ pub fn read_similarity(folder: &Path) -> Result<Vec<SentencePair>> {
 }
 
 /// The articles of all statutes below a folder, in the order of their paths.
-pub fn read_laws(folder: &Path) -> Result<Vec<Article>> {
+pub(crate) fn read_laws(folder: &Path) -> Result<Vec<Article>> {
     let mut articles = Vec::new();
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = entry?;

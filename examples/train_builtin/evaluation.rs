@@ -13,17 +13,17 @@ use crate::corpus::{Question, QuestionSet};
 
 /// Share of questions whose passage came first, or among the first five, and the mean of 1/rank within ten.
 #[derive(Default, Clone, Copy)]
-pub struct Quality {
-    pub first: f64,
-    pub in_five: f64,
-    pub reciprocal: f64,
+pub(crate) struct Quality {
+    pub(crate) first: f64,
+    pub(crate) in_five: f64,
+    pub(crate) reciprocal: f64,
 }
 
 /// Characters of a unit that is embedded on its own; a passage is as near as its nearest unit.
 const UNIT_CHARS: usize = 300;
 
 /// One line for each way to rank: `dense`, `bm25`, and sums by weight of the dense leg.
-pub fn measure(
+pub(crate) fn measure(
     set: &QuestionSet,
     embedder: &dyn Embed,
     keep: impl Fn(&Question) -> bool,

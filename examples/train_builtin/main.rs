@@ -7,7 +7,6 @@ mod random;
 mod training;
 mod vocabulary;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -23,6 +22,7 @@ use corpus::{Article, QuestionSet};
 use pairs::{Mixture, Pair, Sources, Wording};
 use random::Random;
 use training::{Batch, Options, Table};
+use vocabulary::WordCounts;
 
 /// Train the built-in static embedder.
 #[derive(Parser)]
@@ -49,18 +49,21 @@ struct Arguments {
     vocabulary: usize,
     #[arg(long, default_value_t = 256)]
     dimension: usize,
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 900)]
     steps: usize,
     #[arg(long, default_value_t = 1024)]
     batch: usize,
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.004)]
     learning_rate: f32,
     #[arg(long, default_value_t = 20.0)]
     scale: f32,
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.3)]
     dropout: f32,
+    /// Share of the way back to the untrained rows that the finished ones are moved.
+    #[arg(long, default_value_t = 0.5)]
+    keep_initial: f32,
     /// Share of pairs from the question set.
-    #[arg(long, default_value_t = 0.06)]
+    #[arg(long, default_value_t = 0.12)]
     question_share: f32,
     #[arg(long, default_value_t = 0.06)]
     similarity_share: f32,
@@ -89,19 +92,10 @@ fn train(arguments: &Arguments) -> Result<()> {
         sources.articles.len(),
         start.elapsed()
     );
-    let (vocabulary, counts) = choose_vocabulary(&sources, arguments.vocabulary);
+    let (vocabulary, rarity) = choose_vocabulary(&sources, arguments.vocabulary);
     let subwords = Subwords::new(&vocabulary);
     eprintln!("{} entries, {:.0?}", subwords.n_rows(), start.elapsed());
-    let lengths: Vec<f32> = vocabulary
-        .lines()
-        .map(|entry| rarity(entry, &counts))
-        .collect();
-    let mut table = Table::new(
-        arguments.dimension,
-        &lengths,
-        rarity("", &counts),
-        arguments.seed,
-    );
+    let mut table = Table::new(arguments.dimension, &rarity.0, 1.0, arguments.seed);
     let options = Options {
         scale: arguments.scale,
     };
@@ -121,7 +115,8 @@ fn train(arguments: &Arguments) -> Result<()> {
             mean_loss = 0.0;
         }
     }
-    save(&table, &vocabulary, &arguments.out)
+    let rows = table.rows_between(arguments.keep_initial);
+    save(&rows, &table, &vocabulary, &arguments.out)
 }
 
 fn read_sources(arguments: &Arguments) -> Result<Sources> {
@@ -155,13 +150,20 @@ fn held_out(relevant: &[String]) -> bool {
         .is_some_and(|id| Sha256::digest(id.as_bytes())[0].is_multiple_of(2))
 }
 
-/// The vocabulary, one entry a line, and in how many of the counted texts each entry stands.
+/// The vocabulary, one entry a line, and how rare each entry is.
 fn choose_vocabulary(sources: &Sources, n_entries: usize) -> (String, Rarity) {
-    let mut words = vocabulary::WordCounts::default();
-    for article in &sources.articles {
-        words.add(&article.heading, 3);
-        article.sentences.iter().for_each(|s| words.add(s, 1));
-    }
+    let mut words = sources
+        .articles
+        .par_chunks(20_000)
+        .map(|articles| {
+            let mut words = WordCounts::default();
+            for article in articles {
+                words.add(&article.heading, 3);
+                article.sentences.iter().for_each(|s| words.add(s, 1));
+            }
+            words
+        })
+        .reduce(WordCounts::default, WordCounts::merge);
     for (first, second) in &sources.similarity {
         words.add(first, 20);
         words.add(second, 20);
@@ -182,33 +184,66 @@ fn choose_vocabulary(sources: &Sources, n_entries: usize) -> (String, Rarity) {
     }
     let entries = words.choose(n_entries);
     let vocabulary = entries.join("\n") + "\n";
-    let subwords = Subwords::new(&vocabulary);
-    let mut in_texts = vec![0u32; entries.len()];
-    let mut n_texts = 0;
-    for article in sources.articles.iter().step_by(4) {
-        n_texts += 1;
-        let text = article.sentences.join(" ");
-        for feature in subwords.features(&text) {
-            if let Some(count) = in_texts.get_mut(feature.id as usize) {
-                *count += 1;
+    let rarity = Rarity::count(&vocabulary, &genres(sources));
+    (vocabulary, rarity)
+}
+
+/// Texts of a sentence or so, by the kind of writing they are.
+fn genres(sources: &Sources) -> Vec<Vec<&str>> {
+    let articles = sources.articles.iter();
+    let statutes = articles
+        .flat_map(|a| &a.sentences)
+        .step_by(7)
+        .map(String::as_str);
+    let similarity = sources.similarity.iter().map(|(first, _)| first.as_str());
+    let mut genres = vec![statutes.collect(), similarity.collect()];
+    if let Some(welfare) = &sources.welfare {
+        genres.push(
+            welfare
+                .questions
+                .iter()
+                .map(|q| q.question.as_str())
+                .collect(),
+        );
+        genres.push(
+            welfare
+                .passages
+                .iter()
+                .flat_map(|p| p.text.lines())
+                .collect(),
+        );
+    }
+    genres
+}
+
+/// How rare each entry is: 1 for what stands in no text, less for what stands in many texts of some kind. A word of talk
+/// is rare in statutes, and tells no more for it.
+struct Rarity(Vec<f32>);
+
+impl Rarity {
+    fn count(vocabulary: &str, genres: &[Vec<&str>]) -> Self {
+        let subwords = Subwords::new(vocabulary);
+        let n_rows = subwords.n_rows() as usize;
+        let mut shares = vec![0f32; n_rows];
+        let mut least = 1f32;
+        for texts in genres {
+            let mut in_texts = vec![0u32; n_rows];
+            let features: Vec<Vec<Feature>> =
+                texts.par_iter().map(|t| subwords.features(t)).collect();
+            for feature in features.iter().flatten() {
+                if let Some(count) = in_texts.get_mut(feature.id as usize) {
+                    *count += 1;
+                }
+            }
+            least = least.min(1.0 / texts.len() as f32);
+            for (share, count) in shares.iter_mut().zip(in_texts) {
+                // Half a count less: in a small genre, to be there once says little.
+                *share = share.max((count as f32 - 0.5) / texts.len() as f32);
             }
         }
+        let rarity = |share: f32| (1.0 / share.max(least)).ln().max(0.5) / (1.0 / least).ln();
+        Self(shares.into_iter().map(rarity).collect())
     }
-    let in_texts = entries.into_iter().zip(in_texts).collect();
-    (vocabulary, Rarity { in_texts, n_texts })
-}
-
-/// In how many texts an entry stands.
-struct Rarity {
-    in_texts: HashMap<String, u32>,
-    n_texts: u32,
-}
-
-/// Length of an entry's first vector: 1 for what stands in no text, less for what stands in many.
-fn rarity(entry: &str, counts: &Rarity) -> f32 {
-    let in_texts = counts.in_texts.get(entry).copied().unwrap_or(0) as f32;
-    let n_texts = counts.n_texts as f32;
-    (n_texts / (in_texts + 1.0)).ln().max(0.3) / n_texts.ln()
 }
 
 fn draw_batch(
@@ -259,15 +294,15 @@ fn draw_batch(
 }
 
 /// Writes the table in 8 bits a number, with one scale a row.
-fn save(table: &Table, vocabulary: &str, out: &Path) -> Result<()> {
-    let mut rows = Vec::with_capacity(table.rows.len());
+fn save(trained: &[f32], table: &Table, vocabulary: &str, out: &Path) -> Result<()> {
+    let mut rows = Vec::with_capacity(trained.len());
     let mut scales = Vec::new();
-    for row in table.rows.chunks(table.dimension) {
+    for row in trained.chunks(table.dimension) {
         let scale = row.iter().fold(1e-9f32, |most, x| most.max(x.abs())) / 127.0;
         rows.extend(row.iter().map(|x| (x / scale).round() as i8 as u8));
         scales.extend(scale.to_le_bytes());
     }
-    let n_rows = table.rows.len() / table.dimension;
+    let n_rows = trained.len() / table.dimension;
     let bucket_scale = table.bucket_scale.to_le_bytes();
     let tensors = [
         (

@@ -11,34 +11,34 @@ use crate::corpus::{Article, QuestionSet, SentencePair};
 use crate::random::Random;
 
 /// Two texts that belong together.
-pub struct Pair {
-    pub query: String,
-    pub passage: String,
+pub(crate) struct Pair {
+    pub(crate) query: String,
+    pub(crate) passage: String,
     /// What the query is about. Another pair's passage that carries this mark may be an answer too and is no negative.
-    pub asked: u64,
+    pub(crate) asked: u64,
     /// Everything a query could mean by which this passage is found.
-    pub marks: [u64; 2],
+    pub(crate) marks: [u64; 2],
 }
 
 /// Everything pairs are drawn from.
-pub struct Sources {
-    pub articles: Vec<Article>,
+pub(crate) struct Sources {
+    pub(crate) articles: Vec<Article>,
     /// Articles of one law by number, for cross references: `(law, number)` to the article's place.
-    pub by_number: HashMap<(String, String), usize>,
-    pub wordings: Vec<Wording>,
-    pub similarity: Vec<SentencePair>,
-    pub welfare: Option<QuestionSet>,
+    pub(crate) by_number: HashMap<(String, String), usize>,
+    pub(crate) wordings: Vec<Wording>,
+    pub(crate) similarity: Vec<SentencePair>,
+    pub(crate) welfare: Option<QuestionSet>,
 }
 
 /// A word of rules and the words people use for it.
-pub struct Wording {
-    pub formal: String,
-    pub everyday: Vec<String>,
-    pub english: Vec<String>,
+pub(crate) struct Wording {
+    pub(crate) formal: String,
+    pub(crate) everyday: Vec<String>,
+    pub(crate) english: Vec<String>,
 }
 
 impl Wording {
-    pub fn read_all(table: &str) -> Vec<Self> {
+    pub(crate) fn read_all(table: &str) -> Vec<Self> {
         let words = |cell: Option<&str>| -> Vec<String> {
             let cell = cell.unwrap_or_default();
             cell.split('|')
@@ -64,10 +64,10 @@ impl Wording {
 
 /// Shares of the kinds of pairs.
 #[derive(Clone, Copy)]
-pub struct Mixture {
-    pub welfare: f32,
-    pub similarity: f32,
-    pub wording: f32,
+pub(crate) struct Mixture {
+    pub(crate) welfare: f32,
+    pub(crate) similarity: f32,
+    pub(crate) wording: f32,
 }
 
 /// Forms of questions around a subject, `{}`.
@@ -300,7 +300,7 @@ const PARTICLES: &[&str] = &[
 
 impl Sources {
     /// One pair; the same state of the stream gives the same pair.
-    pub fn draw(&self, mixture: Mixture, random: &mut Random) -> Pair {
+    pub(crate) fn draw(&self, mixture: Mixture, random: &mut Random) -> Pair {
         let mut kind = random.unit();
         if let Some(welfare) = &self.welfare {
             if kind < mixture.welfare {
@@ -320,7 +320,7 @@ impl Sources {
     }
 
     /// A pair about the article of this number.
-    pub fn article_pair(&self, at: usize, random: &mut Random) -> Pair {
+    pub(crate) fn article_pair(&self, at: usize, random: &mut Random) -> Pair {
         let article = &self.articles[at];
         let lawful = format!("{} {}", article.law, article.heading);
         let kind = random.unit();
@@ -530,7 +530,7 @@ fn mark(text: &str) -> u64 {
 /// About 300 characters of an article from this sentence on, or from one before it.
 fn window(article: &Article, at: usize, leave_out: Option<usize>, random: &mut Random) -> String {
     let first = at - random.below(at.min(3) + 1);
-    let budget = 120 + random.below(240);
+    let budget = 60 + random.below(240);
     let mut text = String::new();
     let mut n_chars = 0;
     let around = (first..article.sentences.len()).chain((0..first).rev());

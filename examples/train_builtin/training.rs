@@ -14,26 +14,27 @@ use crate::random::Random;
 
 /// What a run is set to.
 #[derive(Clone, Copy)]
-pub struct Options {
+pub(crate) struct Options {
     /// Cosines are multiplied by this before the softmax.
-    pub scale: f32,
+    pub(crate) scale: f32,
 }
 
 /// A batch of pairs as features.
-pub struct Batch {
-    pub queries: Vec<Vec<Feature>>,
-    pub passages: Vec<Vec<Feature>>,
+pub(crate) struct Batch {
+    pub(crate) queries: Vec<Vec<Feature>>,
+    pub(crate) passages: Vec<Vec<Feature>>,
     /// `[queries, passages]`: true where a passage is neither the query's own nor a fair negative.
-    pub masked: Vec<bool>,
+    pub(crate) masked: Vec<bool>,
 }
 
 /// The table being trained.
-pub struct Table {
-    pub dimension: usize,
-    pub rows: Vec<f32>,
+pub(crate) struct Table {
+    pub(crate) dimension: usize,
+    pub(crate) rows: Vec<f32>,
+    initial: Vec<f32>,
     /// Fixed vectors of the hash buckets.
-    pub buckets: Vec<f32>,
-    pub bucket_scale: f32,
+    pub(crate) buckets: Vec<f32>,
+    pub(crate) bucket_scale: f32,
     means: Vec<f32>,
     squares: Vec<f32>,
     n_steps: i32,
@@ -45,7 +46,7 @@ const SQUARE_DECAY: f32 = 0.999;
 impl Table {
     /// Rows drawn at random, as long as their entry is rare: before any training this is a random projection of words
     /// weighted by rarity, and tells texts apart by their words.
-    pub fn new(dimension: usize, lengths: &[f32], bucket_length: f32, seed: u64) -> Self {
+    pub(crate) fn new(dimension: usize, lengths: &[f32], bucket_length: f32, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let per_axis = 1.0 / (dimension as f32).sqrt();
         let mut rows = Vec::with_capacity(lengths.len() * dimension);
@@ -62,11 +63,20 @@ impl Table {
             dimension,
             means: vec![0.0; rows.len()],
             squares: vec![0.0; rows.len()],
+            initial: rows.clone(),
             rows,
             buckets,
             bucket_scale,
             n_steps: 0,
         }
+    }
+
+    /// The rows, moved this share of the way back to where they started: between the two, texts unlike those trained
+    /// on are told apart better than by either (Wortsman et al. 2022, WiSE-FT).
+    pub(crate) fn rows_between(&self, share: f32) -> Vec<f32> {
+        let both = self.rows.iter().zip(&self.initial);
+        both.map(|(trained, initial)| trained + share * (initial - trained))
+            .collect()
     }
 
     fn n_rows(&self) -> usize {
@@ -82,7 +92,7 @@ impl Table {
     }
 
     /// Unit vectors `[texts, dimension]` and the lengths they had.
-    pub fn embed(&self, texts: &[Vec<Feature>]) -> (Vec<f32>, Vec<f32>) {
+    pub(crate) fn embed(&self, texts: &[Vec<Feature>]) -> (Vec<f32>, Vec<f32>) {
         let mut vectors = vec![0.0; texts.len() * self.dimension];
         let lengths = vectors
             .par_chunks_mut(self.dimension)
@@ -102,7 +112,12 @@ impl Table {
     }
 
     /// One step; returns the mean loss.
-    pub fn step(&mut self, batch: &Batch, options: Options, learning_rate: f32) -> Result<f32> {
+    pub(crate) fn step(
+        &mut self,
+        batch: &Batch,
+        options: Options,
+        learning_rate: f32,
+    ) -> Result<f32> {
         let (n_queries, n_passages) = (batch.queries.len(), batch.passages.len());
         let (queries, query_lengths) = self.embed(&batch.queries);
         let (passages, passage_lengths) = self.embed(&batch.passages);
@@ -110,9 +125,11 @@ impl Table {
             |data: &[f32], n: usize| Tensor::from_slice(data, (n, self.dimension), &Device::Cpu);
         let q = matrix(&queries, n_queries)?;
         let p = matrix(&passages, n_passages)?;
-        let mut cosines = q.matmul(&p.t()?)?.flatten_all()?.to_vec1::<f32>()?;
-        let loss = softmax_gradient(&mut cosines, &batch.masked, n_passages, options.scale);
-        let by_cosine = Tensor::from_vec(cosines, (n_queries, n_passages), &Device::Cpu)?;
+        let cosines = q.matmul(&p.t()?)?;
+        let (found, loss) = softmax_gradient(&cosines, &batch.masked, options.scale)?;
+        let masked = transposed(&batch.masked, n_queries);
+        let (asked, loss_back) = softmax_gradient(&cosines.t()?, &masked, options.scale)?;
+        let by_cosine = ((found + asked.t()?)? * 0.5)?;
         let by_query = by_cosine.matmul(&p)?.flatten_all()?.to_vec1::<f32>()?;
         let by_passage = by_cosine
             .t()?
@@ -123,7 +140,7 @@ impl Table {
         let by_query = through_length(by_query, &queries, &query_lengths, self.dimension);
         let by_passage = through_length(by_passage, &passages, &passage_lengths, self.dimension);
         self.update(batch, &by_query, &by_passage, learning_rate);
-        Ok(loss)
+        Ok(0.5 * (loss + loss_back))
     }
 
     /// Hands the gradients of the texts back to the rows they were added from.
@@ -205,12 +222,14 @@ fn touched_rows<'t, 'g>(
     touched
 }
 
-/// Cosines → their gradients under the mean cross entropy of each query's own passage; returns the mean loss.
-fn softmax_gradient(cosines: &mut [f32], masked: &[bool], n_passages: usize, scale: f32) -> f32 {
-    let n_queries = cosines.len() / n_passages;
-    let losses: Vec<f32> = cosines
-        .par_chunks_mut(n_passages)
-        .zip(masked.par_chunks(n_passages))
+/// Cosines `[rows, columns]` of which each row's own is on the diagonal → their gradients under the mean cross entropy
+/// of the rows, and that mean.
+fn softmax_gradient(cosines: &Tensor, masked: &[bool], scale: f32) -> Result<(Tensor, f32)> {
+    let (n_rows, n_columns) = cosines.dims2()?;
+    let mut gradient = cosines.flatten_all()?.to_vec1::<f32>()?;
+    let losses: Vec<f32> = gradient
+        .par_chunks_mut(n_columns)
+        .zip(masked.par_chunks(n_columns))
         .enumerate()
         .map(|(own, (row, masked))| {
             let target = scale * row[own];
@@ -223,13 +242,24 @@ fn softmax_gradient(cosines: &mut [f32], masked: &[bool], n_passages: usize, sca
                 };
                 sum += *x;
             }
-            let factor = scale / (sum * n_queries as f32);
+            let factor = scale / (sum * n_rows as f32);
             row.iter_mut().for_each(|x| *x *= factor);
-            row[own] -= scale / n_queries as f32;
+            row[own] -= scale / n_rows as f32;
             sum.ln() + scale - target
         })
         .collect();
-    losses.iter().sum::<f32>() / n_queries as f32
+    let loss = losses.iter().sum::<f32>() / n_rows as f32;
+    Ok((
+        Tensor::from_vec(gradient, (n_rows, n_columns), &Device::Cpu)?,
+        loss,
+    ))
+}
+
+fn transposed(cells: &[bool], n_rows: usize) -> Vec<bool> {
+    let n_columns = cells.len() / n_rows;
+    (0..cells.len())
+        .map(|at| cells[at % n_rows * n_columns + at / n_rows])
+        .collect()
 }
 
 /// The gradient of a unit vector → the gradient of the sum it was made from.

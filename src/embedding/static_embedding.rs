@@ -26,6 +26,9 @@ pub const SCALES: &str = "scales";
 /// What a computed row of −128..=127 is to be multiplied by: `[1]`, 32-bit float.
 pub const BUCKET_SCALE: &str = "bucket_scale";
 
+/// Features of a text that are looked up and added at a time: a block of rows is 1 MB.
+const BLOCK_FEATURES: usize = 1024;
+
 static VOCABULARY: &str = include_str!("builtin/vocabulary.txt");
 static MODEL: &[u8] = include_bytes!("builtin/model.safetensors");
 static FINGERPRINT: &str = include_str!("builtin/fingerprint.txt");
@@ -107,18 +110,23 @@ impl<'m> StaticEmbedding<'m> {
         self.pool(&features).context("built-in embedder")
     }
 
-    /// Looks the features' rows up and adds them, each by its weight.
+    /// Looks the features' rows up and adds them, each by its weight, a block at a time: memory stays small however
+    /// long the text is.
     fn pool(&self, features: &[Feature]) -> Result<Vec<f32>> {
         let dimension = self.id.dimension;
-        let mut rows = Vec::with_capacity(features.len() * dimension);
-        let mut weights = Vec::with_capacity(features.len());
-        for feature in features {
-            let scale = self.push_row(feature.id, &mut rows)?;
-            weights.push(feature.weight * scale);
+        let mut sum = vec![0.0; dimension];
+        for block in features.chunks(BLOCK_FEATURES) {
+            let mut rows = Vec::with_capacity(block.len() * dimension);
+            let mut weights = Vec::with_capacity(block.len());
+            for feature in block {
+                let scale = self.push_row(feature.id, &mut rows)?;
+                weights.push(feature.weight * scale);
+            }
+            let rows = Tensor::from_vec(rows, (block.len(), dimension), &Device::Cpu)?;
+            let weights = Tensor::from_vec(weights, (1, block.len()), &Device::Cpu)?;
+            let of_block = weights.matmul(&rows)?.flatten_all()?.to_vec1::<f32>()?;
+            sum.iter_mut().zip(of_block).for_each(|(sum, x)| *sum += x);
         }
-        let rows = Tensor::from_vec(rows, (features.len(), dimension), &Device::Cpu)?;
-        let weights = Tensor::from_vec(weights, (1, features.len()), &Device::Cpu)?;
-        let sum = weights.matmul(&rows)?.flatten_all()?.to_vec1::<f32>()?;
         let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
         if length > f32::MIN_POSITIVE {
             Ok(sum.into_iter().map(|x| x / length).collect())

@@ -174,6 +174,8 @@ pub fn for_each_word(text: &str, mut visit: impl FnMut(WordClass, &str)) {
 
 fn class_of(c: char) -> Option<WordClass> {
     match c {
+        // The old vowel that statutes and rules use as a middle dot; NFKC turns ㆍ into it.
+        '\u{119e}' => None,
         '\u{ac00}'..='\u{d7a3}' | '\u{1100}'..='\u{11ff}' | '\u{3131}'..='\u{318e}' => {
             Some(WordClass::Hangul)
         }
@@ -230,6 +232,7 @@ mod tests {
         check("ＩＴ부서 Wi-Fi", &["it", "부서", "wi", "fi"]);
         check("休職(휴직)기간", &["休職", "휴직", "기간"]);
         check(&"육아휴직".nfd().collect::<String>(), &["육아휴직"]);
+        check("교부ㆍ열람", &["교부", "열람"]);
         check("①항 ㎏", &["1", "항", "kg"]);
         check(" \u{0} …!? ", &[]);
         check("", &[]);
