@@ -139,6 +139,19 @@ struct Spot {
 }
 
 impl Page {
+    /// An empty page that takes over the room another page has grown, for as many glyphs.
+    pub(super) fn after(memory: Memory) -> Page {
+        let mut seen = memory.seen;
+        seen.clear();
+        Page {
+            memory: Memory {
+                seen,
+                ..Memory::default()
+            },
+            ..Page::default()
+        }
+    }
+
     /// Starts a string: glyphs of one string never count as painted twice.
     pub(super) fn begin_show(&mut self) {
         self.memory.n_shows = self.memory.n_shows.wrapping_add(1);

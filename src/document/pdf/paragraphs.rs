@@ -24,6 +24,9 @@ const MAX_BOLD: f32 = 0.3;
 /// Longest heading and title, in characters.
 const MAX_HEADING_CHARS: usize = 80;
 
+/// Width in em from which a line can go on over the end of its page; what is narrower is a label or a slide.
+const MIN_CROSSING_EM: f32 = 16.0;
+
 /// The labels of sub-items, in order.
 const HANGUL_LABELS: &str = "가나다라마바사아자차카타파하";
 
@@ -121,7 +124,6 @@ struct OpenParagraph<'l> {
     last: &'l Line,
     right_edge: f32,
     last_page: u32,
-    n_lines: usize,
     /// Distance between its baselines, once it has two on one page.
     leading: Option<f32>,
     /// Left edge of its second line.
@@ -172,7 +174,7 @@ impl<'l> Writer<'l> {
         let kind = self.kind(line);
         let starts_unit = self.starts_unit(&line.text);
         if let Some(open) = &mut self.open
-            && !(starts_unit && !is_wrapped_date(&open.text, &line.text))
+            && (!starts_unit || is_wrapped_date(&open.text, &line.text))
             && open.goes_on_with(line, kind, page, right_edge)
         {
             open.append(line, right_edge, page, &self.spacing);
@@ -186,7 +188,6 @@ impl<'l> Writer<'l> {
             last: line,
             right_edge,
             last_page: page,
-            n_lines: 1,
             leading: None,
             hanging: None,
             starts_unit,
@@ -306,7 +307,10 @@ impl<'l> OpenParagraph<'l> {
             if leading <= 0.3 * size || leading > most {
                 return false;
             }
-        } else if is_heading || ends_sentence(&self.text) && line.start > last.start + 0.8 * size {
+        } else if is_heading
+            || ends_sentence(&self.text)
+            || last.end - last.start < MIN_CROSSING_EM * size
+        {
             return false;
         }
         // Headings that wrap are centred or ragged; room to the right says nothing about them.
@@ -348,7 +352,6 @@ impl<'l> OpenParagraph<'l> {
         spacing.join(&mut self.text, self.last, line);
         self.right_edge = right_edge;
         self.last_page = page;
-        self.n_lines += 1;
         self.last = line;
     }
 }
@@ -469,9 +472,10 @@ fn title(pages: &[PageText], body_size: f32) -> Option<String> {
     (fits && title.chars().any(char::is_alphabetic)).then_some(title)
 }
 
+/// Whether a sentence, or an announcement of a list, ends here.
 fn ends_sentence(text: &str) -> bool {
     text.trim_end_matches(['"', '\'', ')', '”', '’', '」', '』', '>'])
-        .ends_with(['.', '?', '!', '다', '음', '함', ':'])
+        .ends_with(['.', '?', '!', ':'])
 }
 
 /// A date such as `2024. 3. 1.` broken over a line end looks like a numbered item.

@@ -181,7 +181,8 @@ impl Spacing {
             return with > without;
         }
         let is_tight = |c: char| matches!(c, '/' | 'ㆍ' | '·' | '~' | '∼');
-        !is_tight(before) && !is_tight(after) && !(before == ',' && after.is_ascii_digit())
+        let is_number = before == ',' && after.is_ascii_digit();
+        !(is_tight(before) || is_tight(after) || is_number)
     }
 }
 
