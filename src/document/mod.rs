@@ -21,6 +21,7 @@ mod ods;
 mod package;
 mod pdf;
 mod pptx;
+mod prominence;
 mod sheet;
 mod structure;
 mod table;

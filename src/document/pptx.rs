@@ -12,7 +12,7 @@ use quick_xml::events::{BytesStart, Event};
 use super::flow;
 use super::hwp::numbering::NumberFormat;
 use super::merged_table::{self, Cell};
-use super::package::{Package, attribute, entity, flag, number};
+use super::package::{Package, attribute, entity, flag, for_each_element, number};
 use super::{Block, BlockKind, Budget, Document, Location, Warning};
 
 /// How many events are read between two looks at the clock.
@@ -79,25 +79,18 @@ fn slide_names(package: &mut Package<'_>) -> Result<Vec<String>> {
     let links = package.relationships(&main).unwrap_or_default();
     let xml = package.read_xml(&main).ok().flatten().unwrap_or_default();
     let mut names = Vec::new();
-    let mut reader = Reader::from_str(&xml);
-    while let Ok(event) = reader.read_event() {
-        match event {
-            Event::Eof => break,
-            Event::Start(element) | Event::Empty(element)
-                if element.local_name().as_ref() == "sldId" =>
-            {
-                // The element has two attributes of this local name; the link's has a prefix.
-                let id = element
-                    .attributes()
-                    .flatten()
-                    .find(|attribute| attribute.key.as_ref().ends_with(":id"))
-                    .map(|attribute| attribute.value.into_owned());
-                let link = links.iter().find(|link| Some(&link.id) == id.as_ref());
-                names.extend(link.map(|link| link.target.clone()));
-            }
-            _ => {}
+    for_each_element(&xml, |element| {
+        if element.local_name().as_ref() == "sldId" {
+            // The element has two attributes of this local name; the link's has a prefix.
+            let id = element
+                .attributes()
+                .flatten()
+                .find(|attribute| attribute.key.as_ref().ends_with(":id"))
+                .map(|attribute| attribute.value.into_owned());
+            let link = links.iter().find(|link| Some(&link.id) == id.as_ref());
+            names.extend(link.map(|link| link.target.clone()));
         }
-    }
+    });
     if names.is_empty() {
         let mut numbered: Vec<(u32, String)> = package
             .names()

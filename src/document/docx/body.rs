@@ -14,6 +14,7 @@ use quick_xml::events::{BytesStart, Event};
 use super::numbering::Numbering;
 use super::styles::{Styles, number, toggle};
 use crate::document::package::attribute;
+use crate::document::prominence::{Draft, Look};
 use crate::document::{Block, BlockKind, Budget, Location, Warning, table};
 
 /// Columns that one cell may span; Word allows 63.
@@ -21,26 +22,6 @@ const MAX_SPAN: usize = 256;
 
 /// A paragraph marked as a heading but longer than this is body text in a list style.
 const MAX_HEADING_CHARS: usize = 120;
-
-/// A block, with what later decides whether it is a heading by its looks alone.
-#[derive(Debug, Clone)]
-pub(super) struct Draft {
-    pub(super) block: Block,
-    pub(super) look: Look,
-}
-
-/// How a paragraph looks.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Look {
-    /// Each visible character is bold.
-    pub(super) is_bold: bool,
-    /// The largest font size in it.
-    pub(super) n_half_points: u32,
-    /// It has a list label, or stands in a table or a text box.
-    pub(super) is_item: bool,
-    /// Its style is the one for the document's title.
-    pub(super) is_title: bool,
-}
 
 /// Footnotes and endnotes: element name (`footnote`, `endnote`) and id → text.
 pub(super) type Notes = HashMap<(&'static str, String), String>;

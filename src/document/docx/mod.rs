@@ -12,14 +12,11 @@ mod styles;
 
 use anyhow::{Context as _, Result};
 
-use self::body::{Context, Draft, Notes};
+use self::body::{Context, Notes};
 use self::numbering::Numbering;
 use self::styles::Styles;
 use super::package::{Package, Relationship, attribute, for_each_element};
-use super::{Block, BlockKind, Budget, Document, Warning, structure};
-
-/// A line that stands out by its looks is a heading only up to this length.
-const MAX_PROMINENT_CHARS: usize = 50;
+use super::{Block, Budget, Document, Warning, prominence};
 
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     let mut package = Package::open(bytes, budget)?;
@@ -56,7 +53,7 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
         budget,
     };
     let (mut drafts, _) = body::read(&xml, &mut context, &mut warnings)?;
-    mark_prominent_lines(&mut drafts);
+    prominence::mark_headings(&mut drafts);
     let title = drafts
         .iter()
         .find(|draft| draft.look.is_title)
@@ -96,74 +93,4 @@ fn main_part(package: &mut Package<'_>) -> Result<String> {
 
 fn count_embedded(xml: &str) -> usize {
     xml.matches("<w:altChunk ").count()
-}
-
-/// Marks short lines that stand out from the text around them as headings, one level for each size.
-fn mark_prominent_lines(drafts: &mut [Draft]) {
-    let body_half_points = body_size(drafts);
-    let is_prominent = |draft: &Draft| {
-        let text = draft.block.text.as_str();
-        let stands_out = draft.look.is_bold || draft.look.n_half_points * 4 >= body_half_points * 5;
-        draft.block.kind == BlockKind::Paragraph
-            && stands_out
-            && !draft.look.is_item
-            && draft.look.n_half_points >= body_half_points
-            && text.chars().count() <= MAX_PROMINENT_CHARS
-            && structure::may_be_bare_heading(text)
-    };
-    let prominent: Vec<bool> = drafts.iter().map(is_prominent).collect();
-    let n_paragraphs = drafts
-        .iter()
-        .filter(|draft| draft.block.kind == BlockKind::Paragraph)
-        .count();
-    let n_prominent = prominent
-        .iter()
-        .filter(|is_prominent| **is_prominent)
-        .count();
-    if n_prominent * 2 > n_paragraphs {
-        return;
-    }
-    let mut sizes: Vec<u32> = drafts
-        .iter()
-        .zip(&prominent)
-        .filter(|(_, is_prominent)| **is_prominent)
-        .map(|(draft, _)| draft.look.n_half_points)
-        .collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    sizes.dedup();
-    let n_styled_levels = drafts
-        .iter()
-        .filter_map(|draft| match draft.block.kind {
-            BlockKind::Heading { level } => Some(level),
-            BlockKind::Paragraph | BlockKind::TableRow { .. } | BlockKind::Record => None,
-        })
-        .max()
-        .unwrap_or(0);
-    for (draft, is_prominent) in drafts.iter_mut().zip(prominent) {
-        let size = draft.look.n_half_points;
-        if is_prominent && let Some(rank) = sizes.iter().position(|&other| other == size) {
-            let level = u8::try_from(rank)
-                .unwrap_or(9)
-                .saturating_add(n_styled_levels)
-                .saturating_add(1);
-            draft.block.kind = BlockKind::Heading {
-                level: level.min(9),
-            };
-        }
-    }
-}
-
-/// The size that most characters have.
-fn body_size(drafts: &[Draft]) -> u32 {
-    let mut n_chars_by_size = std::collections::BTreeMap::<u32, usize>::new();
-    for draft in drafts {
-        if draft.block.kind == BlockKind::Paragraph {
-            *n_chars_by_size.entry(draft.look.n_half_points).or_default() +=
-                draft.block.text.chars().count();
-        }
-    }
-    n_chars_by_size
-        .into_iter()
-        .max_by_key(|&(_, n_chars)| n_chars)
-        .map_or(0, |(size, _)| size)
 }

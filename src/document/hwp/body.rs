@@ -9,8 +9,10 @@ use std::collections::VecDeque;
 
 use super::super::flow::{self, Paragraph, Part};
 use super::super::merged_table::{self, Cell};
+use super::super::prominence::{self, Draft, Look};
+use super::super::structure;
 use super::super::{Block, BlockKind};
-use super::definitions::{Definitions, Head, ParagraphShape};
+use super::definitions::{CharacterShape, Definitions, Head, ParagraphShape};
 use super::numbering::{Counters, List};
 use super::pages::PageEstimate;
 
@@ -30,7 +32,7 @@ pub(in crate::document) struct Body<'a> {
     frames: Vec<Frame>,
     /// Height, in HWP units, of the highest table in the open paragraph of the body that can break over pages.
     breakable_height: u32,
-    blocks: Vec<Block>,
+    drafts: Vec<Draft>,
 }
 
 /// An open paragraph or control, with its level.
@@ -38,6 +40,7 @@ enum Frame {
     Paragraph {
         level: u32,
         paragraph: Paragraph,
+        look: Option<CharacterShape>,
         /// The shape until the label is computed. That waits for the first control: a section's first paragraph counts
         /// in the outline that a control in it names.
         unlabelled: Option<ParagraphShape>,
@@ -99,13 +102,15 @@ impl<'a> Body<'a> {
             n_paragraphs: 0,
             frames: Vec::new(),
             breakable_height: 0,
-            blocks: Vec::new(),
+            drafts: Vec::new(),
         }
     }
 
-    /// The blocks of everything closed.
+    /// The blocks of everything closed; lines that stand out are headings.
     pub(in crate::document) fn into_blocks(self) -> Vec<Block> {
-        self.blocks
+        let mut drafts = self.drafts;
+        prominence::mark_headings(&mut drafts);
+        drafts.into_iter().map(|draft| draft.block).collect()
     }
 
     /// Whether [`MAX_PARAGRAPHS`] have begun, so that reading should end.
@@ -131,6 +136,7 @@ impl<'a> Body<'a> {
                 page,
                 parts: Vec::new(),
             },
+            look: None,
             unlabelled: Some(shape),
             slots: VecDeque::new(),
         });
@@ -146,6 +152,17 @@ impl<'a> Body<'a> {
             Some(Part::Object { .. } | Part::Note(_)) | None => {
                 paragraph.parts.push(Part::Text(text.to_owned()));
             }
+        }
+    }
+
+    /// Some of the open paragraph's text has this character shape.
+    pub(in crate::document) fn look(&mut self, shape: u32) {
+        let shape = self.definitions.character_shape(shape);
+        if let Some(Frame::Paragraph { look, .. }) = self.frames.last_mut() {
+            *look = Some(look.map_or(shape, |look| CharacterShape {
+                is_bold: look.is_bold && shape.is_bold,
+                n_half_points: look.n_half_points.max(shape.n_half_points),
+            }));
         }
     }
 
@@ -318,14 +335,9 @@ impl<'a> Body<'a> {
         while self.frames.last().is_some_and(|top| top.level() >= level) {
             self.put_label();
             match self.frames.pop() {
-                Some(Frame::Paragraph { paragraph, .. }) => {
-                    if self.frames.is_empty() {
-                        self.pages.end_table(self.breakable_height);
-                        self.breakable_height = 0;
-                    }
-                    let blocks = paragraph.into_blocks();
-                    self.container().extend(blocks);
-                }
+                Some(Frame::Paragraph {
+                    paragraph, look, ..
+                }) => self.end_paragraph(paragraph, look),
                 Some(Frame::Control { control, slot, .. }) => {
                     let part = self.end_control(control);
                     self.put(slot, part);
@@ -333,6 +345,37 @@ impl<'a> Body<'a> {
                 None => {}
             }
         }
+    }
+
+    fn end_paragraph(&mut self, paragraph: Paragraph, look: Option<CharacterShape>) {
+        if self.frames.is_empty() {
+            self.pages.end_table(self.breakable_height);
+            self.breakable_height = 0;
+        }
+        let text: String = paragraph
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text(text) => Some(text.as_str()),
+                Part::Object { .. } | Part::Note(_) => None,
+            })
+            .collect();
+        // Lines with a number are recognised by their series, whatever their looks.
+        let is_plain = paragraph.label.is_empty()
+            && !structure::begins_unit(&text)
+            && !paragraph.parts.iter().any(|part| match part {
+                Part::Text(_) => false,
+                Part::Object { blocks, .. } | Part::Note(blocks) => !blocks.is_empty(),
+            });
+        let look = look.unwrap_or_default();
+        let look = Look {
+            // Offices print much in bold that heads nothing: signatures, dates, field names of forms.
+            is_bold: false,
+            n_half_points: look.n_half_points,
+            is_item: !is_plain,
+            is_title: false,
+        };
+        self.put_blocks(paragraph.into_blocks(), look);
     }
 
     fn end_control(&mut self, control: Control) -> Part {
@@ -409,8 +452,8 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Where the blocks of a closed paragraph belong: the current list of the innermost control, or the body.
-    fn container(&mut self) -> &mut Vec<Block> {
+    /// Puts blocks where they belong: the current list of the innermost control, or the body.
+    fn put_blocks(&mut self, blocks: Vec<Block>, look: Look) {
         let controls = self
             .frames
             .iter_mut()
@@ -427,7 +470,13 @@ impl<'a> Body<'a> {
             Control::Shape { blocks, .. } | Control::Note { blocks } => Some(blocks),
             Control::Equation { .. } => None,
         });
-        lists.next().unwrap_or(&mut self.blocks)
+        match lists.next() {
+            Some(list) => list.extend(blocks),
+            None => {
+                let drafts = blocks.into_iter().map(|block| Draft { block, look });
+                self.drafts.extend(drafts);
+            }
+        }
     }
 
     fn take_slot(&mut self) -> Option<usize> {
@@ -441,7 +490,7 @@ impl<'a> Body<'a> {
     fn put(&mut self, slot: Option<usize>, part: Part) {
         let Some(Frame::Paragraph { paragraph, .. }) = self.frames.last_mut() else {
             if let Part::Object { blocks, .. } | Part::Note(blocks) = part {
-                self.container().extend(blocks);
+                self.put_blocks(blocks, Look::default());
             }
             return;
         };

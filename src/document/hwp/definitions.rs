@@ -1,4 +1,5 @@
-//! What the paragraphs of a Hangul document refer to by number: paragraph shapes, numberings, bullets.
+//! What the paragraphs of a Hangul document refer to by number: shapes of paragraphs and characters, numberings,
+//! bullets.
 
 use std::collections::HashMap;
 
@@ -10,6 +11,16 @@ pub(in crate::document) struct Definitions {
     paragraph_shapes: HashMap<u32, ParagraphShape>,
     numberings: HashMap<u32, Numbering>,
     bullets: HashMap<u32, String>,
+    character_shapes: HashMap<u32, CharacterShape>,
+}
+
+/// How characters look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::document) struct CharacterShape {
+    /// Bold.
+    pub(in crate::document) is_bold: bool,
+    /// Font size in half points; 0 if unknown.
+    pub(in crate::document) n_half_points: u32,
 }
 
 /// What of a paragraph's shape concerns its text.
@@ -53,6 +64,17 @@ impl Definitions {
         };
         let character = character.filter(is_readable).unwrap_or('•');
         self.bullets.insert(number, character.to_string());
+    }
+
+    /// Defines a character shape.
+    pub(in crate::document) fn add_character_shape(&mut self, number: u32, shape: CharacterShape) {
+        self.character_shapes.insert(number, shape);
+    }
+
+    /// The character shape with this number; a plain one where the file does not define it.
+    pub(super) fn character_shape(&self, number: u32) -> CharacterShape {
+        let shape = self.character_shapes.get(&number);
+        shape.copied().unwrap_or_default()
     }
 
     /// The shape with this number; a plain one where the file does not define it.

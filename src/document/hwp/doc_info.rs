@@ -1,6 +1,6 @@
-//! The `DocInfo` stream → what paragraphs refer to: paragraph shapes, numberings, bullets.
+//! The `DocInfo` stream → what paragraphs refer to: shapes, numberings, bullets.
 
-use super::definitions::{Definitions, Head, ParagraphShape};
+use super::definitions::{CharacterShape, Definitions, Head, ParagraphShape};
 use super::numbering::{Level, NumberFormat, Numbering};
 use super::record::{Record, Records, tag};
 
@@ -9,8 +9,14 @@ pub(super) fn read(stream: &[u8]) -> Definitions {
     let mut definitions = Definitions::default();
     // Shapes are counted from 0; numberings and bullets from 1, because 0 means none.
     let (mut n_shapes, mut n_numberings, mut n_bullets) = (0, 0, 0);
+    let mut n_character_shapes = 0;
     for record in Records::new(stream) {
         match record.tag {
+            tag::CHAR_SHAPE => {
+                let shape = character_shape(&record);
+                definitions.add_character_shape(n_character_shapes, shape);
+                n_character_shapes += 1;
+            }
             tag::PARA_SHAPE => {
                 definitions.add_paragraph_shape(n_shapes, paragraph_shape(&record));
                 n_shapes += 1;
@@ -28,6 +34,14 @@ pub(super) fn read(stream: &[u8]) -> Definitions {
         }
     }
     definitions
+}
+
+fn character_shape(record: &Record<'_>) -> CharacterShape {
+    CharacterShape {
+        is_bold: record.u32_at(46).unwrap_or(0) & 2 != 0,
+        // The file counts in hundredths of a point.
+        n_half_points: record.u32_at(42).unwrap_or(0) / 50,
+    }
 }
 
 fn paragraph_shape(record: &Record<'_>) -> ParagraphShape {

@@ -61,6 +61,9 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
     let sections = streams.sections(properties.is_distribution, budget.max_pages);
     ensure!(!sections.is_empty(), "no text section in the file");
     for name in sections {
+        if reader.is_full() {
+            break;
+        }
         match streams.read(&name) {
             Ok(stream) => {
                 if let Some(problem) = reader.read(&stream, budget)? {

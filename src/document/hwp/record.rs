@@ -5,12 +5,14 @@
 
 /// Tags from "한글 문서 파일 형식 5.0", tables 13 and 57.
 pub(super) mod tag {
+    pub(in super::super) const CHAR_SHAPE: u32 = 21;
     pub(in super::super) const NUMBERING: u32 = 23;
     pub(in super::super) const BULLET: u32 = 24;
     pub(in super::super) const PARA_SHAPE: u32 = 25;
     pub(in super::super) const DISTRIBUTE_DOC_DATA: u32 = 28;
     pub(in super::super) const PARA_HEADER: u32 = 66;
     pub(in super::super) const PARA_TEXT: u32 = 67;
+    pub(in super::super) const PARA_CHAR_SHAPE: u32 = 68;
     pub(in super::super) const PARA_LINE_SEG: u32 = 69;
     pub(in super::super) const CTRL_HEADER: u32 = 71;
     pub(in super::super) const LIST_HEADER: u32 = 72;

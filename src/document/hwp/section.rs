@@ -2,6 +2,8 @@
 //!
 //! Left out on purpose: headers, footers, master pages, hidden comments, and numbers of pages.
 
+use std::ops::Range;
+
 use anyhow::Result;
 
 use super::super::merged_table::Cell;
@@ -43,6 +45,7 @@ impl<'a> SectionReader<'a> {
     pub(super) fn read(&mut self, stream: &[u8], budget: &Budget) -> Result<Option<String>> {
         self.body.pages.begin_section();
         let mut records = Records::new(stream);
+        let mut text: &[u8] = &[];
         for (index, record) in records.by_ref().enumerate() {
             if index.is_multiple_of(RECORDS_PER_TIME_CHECK) {
                 budget.check_time()?;
@@ -50,7 +53,7 @@ impl<'a> SectionReader<'a> {
             if self.body.is_full() {
                 break;
             }
-            self.record(&record);
+            self.record(&record, &mut text);
         }
         self.left_out = None;
         self.body.close(0);
@@ -65,12 +68,18 @@ impl<'a> SectionReader<'a> {
         })
     }
 
+    /// Whether no more is read, because the document is too long.
+    pub(super) fn is_full(&self) -> bool {
+        self.body.is_full()
+    }
+
     /// The blocks of all sections read.
     pub(super) fn into_blocks(self) -> Vec<Block> {
         self.body.into_blocks()
     }
 
-    fn record(&mut self, record: &Record<'_>) {
+    /// `text` is the open paragraph's, until its looks are read.
+    fn record<'s>(&mut self, record: &Record<'s>, text: &mut &'s [u8]) {
         if record.tag == tag::PAGE_DEF {
             self.body.pages.set_body_height(body_height(record));
         }
@@ -84,8 +93,13 @@ impl<'a> SectionReader<'a> {
                 body.close(record.level);
                 let shape = u32::from(record.u16_at(8).unwrap_or(0));
                 body.begin_paragraph(record.level, shape);
+                *text = &[];
             }
-            tag::PARA_TEXT => read_text(record.data, body),
+            tag::PARA_TEXT => {
+                read_text(record.data, body);
+                *text = record.data;
+            }
+            tag::PARA_CHAR_SHAPE => read_looks(std::mem::take(text), record, body),
             tag::PARA_LINE_SEG => {
                 for (index, line) in record.data.chunks(LINE_SEGMENT_BYTES).enumerate() {
                     if let Some(position) = line.get(4..).and_then(|bytes| bytes.first_chunk()) {
@@ -210,34 +224,85 @@ fn character_control(id: [u8; 4], record: &Record<'_>) -> Option<String> {
     }
 }
 
+/// A piece of a paragraph's text.
+enum Piece<'s> {
+    /// Characters, as UTF-16 units.
+    Characters(&'s [[u8; 2]]),
+    /// A control character.
+    Control(u16),
+}
+
+/// Cuts a paragraph's text into pieces, each with its position in UTF-16 units.
+fn pieces(data: &[u8]) -> impl Iterator<Item = (usize, Piece<'_>)> {
+    let (units, _) = data.as_chunks::<2>();
+    let mut rest = units;
+    std::iter::from_fn(move || {
+        let position = units.len() - rest.len();
+        let unit = u16::from_le_bytes(*rest.first()?);
+        let is_character = |pair: &&[u8; 2]| u16::from_le_bytes(**pair) >= 32;
+        let n_units = match unit {
+            1..=9 | 11 | 12 | 14..=23 => 8,
+            0 | 10 | 13 | 24..=31 => 1,
+            32.. => rest.iter().take_while(is_character).count(),
+        };
+        let (piece, behind) = rest.split_at(n_units.min(rest.len()));
+        rest = behind;
+        let piece = match unit {
+            32.. => Piece::Characters(piece),
+            0..32 => Piece::Control(unit),
+        };
+        Some((position, piece))
+    })
+}
+
 /// Decodes a paragraph's text; each control that owns a record leaves a reserved place.
 fn read_text(data: &[u8], body: &mut Body<'_>) {
-    let (mut rest, _) = data.as_chunks::<2>();
-    while let Some((first, behind)) = rest.split_first() {
-        let unit = u16::from_le_bytes(*first);
-        if unit >= 32 {
-            let is_text = |pair: &&[u8; 2]| u16::from_le_bytes(**pair) >= 32;
-            let n_units = rest.iter().take_while(is_text).count();
-            let (text, behind) = rest.split_at(n_units);
-            // U+F53A is Hancom's own character for the first syllable of its word processor's name.
-            let text = utf16(text.as_flattened()).replace('\u{F53A}', "\u{1112}\u{119E}\u{11AB}");
-            body.text(&text);
-            rest = behind;
-            continue;
-        }
-        let is_long = matches!(unit, 1..=9 | 11 | 12 | 14..=23);
-        rest = if is_long {
-            behind.get(7..).unwrap_or(&[])
-        } else {
-            behind
-        };
-        match unit {
+    for (_, piece) in pieces(data) {
+        match piece {
+            Piece::Characters(units) => {
+                // Hancom's own character for the first syllable of its word processor's name.
+                let text = utf16(units.as_flattened());
+                body.text(&text.replace('\u{F53A}', "\u{1112}\u{119E}\u{11AB}"));
+            }
             // The controls with a record of their own.
-            1..=3 | 11 | 12 | 14..=18 | 21..=23 => body.reserve(),
-            9 | 30 | 31 => body.text(" "),
-            10 => body.text("\n"),
-            24 => body.text("-"),
-            _ => {}
+            Piece::Control(1..=3 | 11 | 12 | 14..=18 | 21..=23) => body.reserve(),
+            Piece::Control(9 | 30 | 31) => body.text(" "),
+            Piece::Control(10) => body.text("\n"),
+            Piece::Control(24) => body.text("-"),
+            Piece::Control(_) => {}
+        }
+    }
+}
+
+/// Tells the body how the visible characters of a paragraph look. `runs` holds pairs of a position in the text, in
+/// UTF-16 units, and the character shape from there on.
+fn read_looks(text: &[u8], runs: &Record<'_>, body: &mut Body<'_>) {
+    let visible: Vec<Range<usize>> = pieces(text)
+        .filter_map(|(start, piece)| match piece {
+            Piece::Characters(units) if units.iter().any(|unit| *unit != [b' ', 0]) => {
+                Some(start..start + units.len())
+            }
+            Piece::Characters(_) | Piece::Control(_) => None,
+        })
+        .collect();
+    let position = |index: usize| usize::try_from(runs.u32_at(8 * index)?).ok();
+    let mut first_visible = 0;
+    for index in 0..runs.data.len() / 8 {
+        let (Some(start), Some(shape)) = (position(index), runs.u32_at(8 * index + 4)) else {
+            break;
+        };
+        let end = position(index + 1).unwrap_or(usize::MAX);
+        while visible
+            .get(first_visible)
+            .is_some_and(|range| range.end <= start)
+        {
+            first_visible += 1;
+        }
+        if visible
+            .get(first_visible)
+            .is_some_and(|range| range.start < end)
+        {
+            body.look(shape);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! `header.xml` → what paragraphs refer to: paragraph shapes, numberings, bullets.
+//! `header.xml` → what paragraphs refer to: shapes, numberings, bullets.
 
 use anyhow::Result;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::super::Budget;
-use super::super::hwp::definitions::{Definitions, Head, ParagraphShape};
+use super::super::hwp::definitions::{CharacterShape, Definitions, Head, ParagraphShape};
 use super::super::hwp::numbering::{Level, NumberFormat, Numbering};
 use super::super::package::{attribute, entity, number};
 use super::section::EVENTS_PER_TIME_CHECK;
@@ -46,6 +46,9 @@ pub(super) fn read(xml: &str, budget: &Budget) -> Result<Definitions> {
 #[derive(Default)]
 struct Header {
     definitions: Definitions,
+    /// The character shape that was defined last.
+    character_shape: u32,
+    last_character_shape: CharacterShape,
     /// The paragraph shape that is open.
     shape: Option<u32>,
     /// The numbering that is open.
@@ -57,6 +60,22 @@ struct Header {
 impl Header {
     fn start(&mut self, element: &BytesStart<'_>) {
         match element.local_name().as_ref() {
+            "charPr" => {
+                self.character_shape = number(element, "id").unwrap_or(0);
+                let shape = CharacterShape {
+                    is_bold: false,
+                    // The file counts in hundredths of a point.
+                    n_half_points: number::<u32>(element, "height").unwrap_or(0) / 50,
+                };
+                self.set_character_shape(shape);
+            }
+            "bold" => {
+                let shape = CharacterShape {
+                    is_bold: true,
+                    ..self.last_character_shape
+                };
+                self.set_character_shape(shape);
+            }
             "paraPr" => self.shape = number(element, "id"),
             "heading" => {
                 if let Some(shape) = self.shape.take() {
@@ -88,6 +107,12 @@ impl Header {
             }
             _ => {}
         }
+    }
+
+    fn set_character_shape(&mut self, shape: CharacterShape) {
+        self.last_character_shape = shape;
+        self.definitions
+            .add_character_shape(self.character_shape, shape);
     }
 
     fn text(&mut self, text: &str) {

@@ -48,6 +48,9 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
     }
     let mut body = Body::new(&definitions);
     for name in names {
+        if body.is_full() {
+            break;
+        }
         match package.read_xml(&name) {
             Ok(Some(xml)) => {
                 let problems = section::read(&xml, &mut body, budget)?;

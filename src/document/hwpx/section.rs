@@ -24,6 +24,7 @@ pub(super) fn read(xml: &str, body: &mut Body<'_>, budget: &Budget) -> Result<Ve
         depth: 0,
         left_out: None,
         reading: Reading::Nothing,
+        character_shape: 0,
         is_deleted: false,
         auto_number: None,
         page_height: None,
@@ -88,6 +89,8 @@ struct Section<'b, 'd> {
     /// The depth of an element whose content is left out, while it is open.
     left_out: Option<u32>,
     reading: Reading,
+    /// The character shape of the run that is open.
+    character_shape: u32,
     /// Whether the text was deleted while changes were tracked.
     is_deleted: bool,
     /// An automatic number whose spelling is not known yet.
@@ -129,6 +132,7 @@ impl Section<'_, '_> {
                 let shape = number(element, "paraPrIDRef").unwrap_or(0);
                 body.begin_paragraph(depth, shape);
             }
+            "run" => self.character_shape = number(element, "charPrIDRef").unwrap_or(0),
             "t" | "mainText" => self.reading = Reading::Paragraph,
             "subText" => {
                 body.text("(");
@@ -237,6 +241,9 @@ impl Section<'_, '_> {
             Reading::Nothing => {}
             Reading::Paragraph => {
                 // Hancom's own character for the first syllable of its word processor's name.
+                if !text.trim().is_empty() {
+                    self.body.look(self.character_shape);
+                }
                 self.body
                     .text(&text.replace('\u{F53A}', "\u{1112}\u{119E}\u{11AB}"));
             }
