@@ -1,7 +1,49 @@
-//! Chunks and vectors on disk. SQLite is the truth; vector matrix and graph are caches.
+//! Chunks and vectors on disk. SQLite is the truth; vectors, graph and postings beside it are caches.
 //!
-//! [`Writer`] holds the folder's lock and changes it one document a transaction; [`Reader`] pins one state and never
-//! waits.
+//! [`Writer`] holds the folder's lock and changes one document a transaction; [`Reader`] pins one state and never
+//! waits. What was acknowledged is durable, and whatever happens to a cache, answers stay the same and only take
+//! longer. A cache that is missing or damaged is made again by the next [`Writer::publish`]; a damaged database is
+//! reported, never repaired by guessing.
+//!
+//! # The format on disk, version 1
+//!
+//! | file | holds |
+//! |---|---|
+//! | `index.sqlite` (`-wal`, `-shm`) | everything: the tables are described where they are made, in `database.rs` |
+//! | `vectors-E.cache` | every distinct text's vector in 8 bits, and the vectors' ids (`vectors.rs`) |
+//! | `graph-E.cache` | an HNSW graph over the first rows of the vector cache (`hnsw.rs`); from 40,000 rows on |
+//! | `terms-E.cache` | for each term the chunks that hold it (`postings.rs`) |
+//! | `lock` | the process that may write: an advisory lock, and its number for people |
+//! | `.new-*` | unfinished caches; whoever holds the lock removes them |
+//!
+//! Numbers are little-endian. A cache begins with a block of 4,096 bytes: magic `ragq\0idx`, kind and layout version
+//! (`u32`), eight numbers of its own (`u64`), start and length of six sections (`u64`), end of the body (`u64`),
+//! checksum of the table, checksum of all before it (`u32`). Sections begin at multiples of 4,096 bytes. After the body
+//! comes the table: the CRC-32 of each block. The database's table `caches` names each cache by epoch `E` and the
+//! checksum of its header, through which every byte of the file is accounted for; no other file is ever used.
+//!
+//! # Order of writing, and what is true after a crash
+//!
+//! A document: one transaction in the write-ahead log with `synchronous=FULL`. Before its commit is durable the index
+//! is as it was; after it, as it will be.
+//!
+//! | publishing a cache | a crash after this step leaves |
+//! |---|---|
+//! | 1. write `.new-*` beside it | the old state and a file to be removed |
+//! | 2. sync the file | the same |
+//! | 3. rename it to its epoch's name | the old state and a file that the database does not name |
+//! | 4. sync the folder | the same |
+//! | 5. name it in a transaction | the new state, and old files to be removed |
+//! | 6. remove old files | the new state |
+//!
+//! Readers that pinned the old state keep the files they have mapped; one that comes between 5 and 6 of two publishings
+//! pins again. Every publishing has a new epoch, so no name is used twice for different bytes within one state.
+//!
+//! Assumed of the file system: `fsync` makes bytes durable, a rename within a folder is atomic, an advisory lock ends
+//! with its process, and files can be mapped: any local file system. SQLite's write-ahead log does not work across
+//! machines, so an index on a network share must have one machine that uses it.
+//!
+//! Deliberately not here: what texts mean to a question (`retrieval`), which files to read (`ingest`).
 
 mod cache;
 mod database;
@@ -11,6 +53,7 @@ mod lock;
 mod mapped;
 mod postings;
 mod reader;
+mod status;
 mod vectors;
 mod writer;
 
@@ -21,6 +64,7 @@ use crate::chunk::Chunk;
 use crate::embedding::EmbedderId;
 
 pub use reader::Reader;
+pub use status::{CacheState, Status};
 pub use writer::Writer;
 
 /// Version of the on-disk format.
@@ -851,5 +895,75 @@ mod tests {
             .unwrap();
         writer.publish().unwrap();
         check_lexical(&bench.folder);
+    }
+
+    #[test]
+    fn status_and_check_tell_what_is_there_and_what_is_wrong() {
+        let bench = bench();
+        let mut writer = open_small(&bench.folder);
+        put_files(&mut writer, &bench.documents, 0..12);
+        let unreadable = FileRecord {
+            state: FileState::Unreadable {
+                reason: "encrypted".to_owned(),
+            },
+            ..file(&bench.documents.join("locked.pdf"))
+        };
+        writer.replace(&unreadable, &[]).unwrap();
+        writer.publish().unwrap();
+        put_files(&mut writer, &bench.documents, 12..13);
+
+        let mut reader = Reader::open(&bench.folder).unwrap();
+        let status = reader.status().unwrap();
+        assert_eq!((status.n_documents, status.n_unreadable), (13, 1));
+        assert_eq!((status.n_chunks, status.n_vectors), (650, 650));
+        assert_eq!((status.embedder, status.format), (embedder(), 1));
+        let used = CacheState::Used { n_newer: 50 };
+        assert_eq!(
+            status.caches,
+            [("vectors", used), ("graph", used), ("terms", used)]
+        );
+        assert!(
+            status
+                .n_bytes
+                .iter()
+                .any(|(name, n_bytes)| name == "index.sqlite" && *n_bytes > 10_000)
+        );
+        assert_eq!(status.problems, [""; 0]);
+        assert_eq!(reader.check().unwrap(), [""; 0]);
+
+        // A bit in the last row of vectors, where no question would come by.
+        let vectors = cache_files(&bench.folder)
+            .into_iter()
+            .find(|path| path.to_string_lossy().contains("vectors"));
+        let vectors = vectors.unwrap();
+        let mut bytes = crate::fs::read(&vectors).unwrap();
+        bytes[8000] ^= 1;
+        crate::fs::write_atomic(&vectors, &bytes).unwrap();
+        let mut reader = Reader::open(&bench.folder).unwrap();
+        assert_eq!(
+            reader.check().unwrap(),
+            ["cache of vectors: block 1 is damaged; `ragq ingest` makes it again"]
+        );
+        writer.publish().unwrap();
+        assert_eq!(
+            Reader::open(&bench.folder).unwrap().check().unwrap(),
+            [""; 0]
+        );
+        std::fs::remove_file(&cache_files(&bench.folder)[0]).unwrap();
+        let status = Reader::open(&bench.folder).unwrap().status().unwrap();
+        assert_eq!(status.caches[1], ("graph", CacheState::Unusable));
+        assert_eq!(status.problems.len(), 1);
+
+        writer
+            .db
+            .execute("UPDATE vectors SET vector = zeroblob(32) WHERE id = 5", [])
+            .unwrap();
+        writer.publish().unwrap();
+        assert_eq!(
+            Reader::open(&bench.folder).unwrap().check().unwrap(),
+            [
+                "index.sqlite: vector 5: vector: expected length 1, got 0; remove the index folder and run `ragq ingest`"
+            ]
+        );
     }
 }

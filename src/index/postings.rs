@@ -699,23 +699,25 @@ mod tests {
                 .map(|(_, counted)| u64::from(counted.n_terms))
                 .sum(),
         };
+        let weighted: Vec<(u64, f64)> = terms
+            .iter()
+            .map(|term| {
+                let hash = term_hash(term);
+                let with = chunks
+                    .iter()
+                    .filter(|chunk| chunk.1.occurrences.contains_key(&hash))
+                    .count();
+                (hash, collection.weight(with.try_into().unwrap()))
+            })
+            .collect();
         let mut scores: Vec<(i64, f64)> = chunks
             .iter()
             .filter_map(|(id, counted)| {
-                let mut score = None;
-                for term in terms {
-                    let hash = term_hash(term);
-                    let with = chunks
-                        .iter()
-                        .filter(|chunk| chunk.1.occurrences.contains_key(&hash))
-                        .count();
-                    if let Some(&n_occurrences) = counted.occurrences.get(&hash) {
-                        let weight = collection.weight(with.try_into().unwrap());
-                        *score.get_or_insert(0.0) +=
-                            weight * collection.saturation(n_occurrences, counted.n_terms);
-                    }
-                }
-                Some((*id, score?))
+                let scores = weighted.iter().filter_map(|(hash, weight)| {
+                    let n_occurrences = *counted.occurrences.get(hash)?;
+                    Some(weight * collection.saturation(n_occurrences, counted.n_terms))
+                });
+                Some((*id, scores.reduce(|a, b| a + b)?))
             })
             .collect();
         scores.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

@@ -31,7 +31,7 @@ const MOST_NEWER_CHUNKS: usize = 1000;
 pub struct Reader {
     pub(super) db: Connection,
     pub(super) caches: Caches,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     paths: Paths,
     embedder: EmbedderId,
 }
@@ -89,8 +89,15 @@ impl Reader {
                 return Ok(found);
             }
         }
-        let candidates = self.scan_database(query, 0, top_k)?;
-        self.chunks_of_vectors(query, &candidates, top_k)
+        self.nearest_by_database(query, top_k)
+    }
+
+    pub(super) fn nearest_by_database(&self, query: &[f32], top_k: usize) -> Result<Vec<Scored>> {
+        self.with_enough_candidates(query, top_k, |n_candidates| {
+            let candidates = self.scan_database(query, 0, n_candidates)?;
+            let is_all = candidates.len() < n_candidates;
+            Ok((candidates, is_all))
+        })
     }
 
     fn nearest_by_cache(
@@ -100,9 +107,9 @@ impl Reader {
         top_k: usize,
     ) -> Result<Vec<Scored>> {
         let row = QuantisedRow::new(query);
-        let newer = self.scan_database(query, cache.last_id(), top_k)?;
-        let mut n_candidates = top_k + top_k / 2 + SPARE_CANDIDATES;
-        loop {
+        self.with_enough_candidates(query, top_k, |n_candidates| {
+            let mut candidates = self.scan_database(query, cache.last_id(), n_candidates)?;
+            let is_all = candidates.len() < n_candidates && n_candidates >= cache.n_rows();
             let rows = match &self.caches.graph {
                 Some(graph) if n_candidates < cache.n_rows() / 8 => {
                     let mut rows = graph.search(cache, &row, n_candidates)?;
@@ -111,13 +118,26 @@ impl Reader {
                 }
                 _ => cache.scan(&row, 0, n_candidates)?,
             };
-            let mut candidates = newer.clone();
             for (row, _) in rows {
                 candidates.push(cache.id(row)?);
             }
+            Ok((candidates, is_all))
+        })
+    }
+
+    /// Asks for the vectors nearest to the query, and for more where those of removed texts take the places of others.
+    /// `candidates` gives the best so many and whether these are all there are.
+    fn with_enough_candidates(
+        &self,
+        query: &[f32],
+        top_k: usize,
+        candidates: impl Fn(usize) -> Result<(Vec<i64>, bool)>,
+    ) -> Result<Vec<Scored>> {
+        let mut n_candidates = top_k + top_k / 2 + SPARE_CANDIDATES;
+        loop {
+            let (candidates, is_all) = candidates(n_candidates)?;
             let found = self.chunks_of_vectors(query, &candidates, top_k)?;
-            // Rows of removed texts take places among the candidates; then more are needed.
-            if found.len() >= top_k || n_candidates >= cache.n_rows() {
+            if found.len() >= top_k || is_all {
                 return Ok(found);
             }
             n_candidates *= 4;

@@ -237,13 +237,13 @@ impl Similarity {
     }
 }
 
-/// Sum of products of signed bytes. The sum of 65,536 of them still fits.
+/// Sum of products of signed bytes. The sum of 65,536 of them still fits; saying that it may wrap lets the compiler use
+/// vector instructions in builds that check for overflow, too.
 #[inline(always)]
 fn dot(a: &[u8], b: &[u8]) -> i32 {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| i32::from(a.cast_signed()) * i32::from(b.cast_signed()))
-        .sum()
+    a.iter().zip(b).fold(0_i32, |sum, (a, b)| {
+        sum.wrapping_add(i32::from(a.cast_signed()).wrapping_mul(i32::from(b.cast_signed())))
+    })
 }
 
 /// NEON is part of every 64-bit ARM processor, so there [`dot`] is compiled for it already.

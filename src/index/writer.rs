@@ -64,7 +64,7 @@ impl Policy {
 /// The one process that may change an index.
 #[derive(Debug)]
 pub struct Writer {
-    db: Connection,
+    pub(super) db: Connection,
     folder: PathBuf,
     paths: Paths,
     dimension: usize,
