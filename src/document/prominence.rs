@@ -35,7 +35,10 @@ pub(super) fn mark_headings(drafts: &mut [Draft]) {
     let body_half_points = body_size(drafts);
     let is_prominent = |draft: &Draft| {
         let text = draft.block.text.as_str();
-        let stands_out = draft.look.is_bold || draft.look.n_half_points * 4 >= body_half_points * 5;
+        let size = draft.look.n_half_points;
+        // The comparison of sizes alone would hold where none is known.
+        let is_large = size > body_half_points && size * 4 >= body_half_points * 5;
+        let stands_out = draft.look.is_bold || is_large;
         draft.block.kind == BlockKind::Paragraph
             && stands_out
             && !draft.look.is_item
@@ -176,6 +179,17 @@ mod tests {
             ("학교장 귀하", false, 32, false),
         ];
         check(&lines, &[None; 8]);
+    }
+
+    #[test]
+    fn without_known_sizes_there_are_no_headings() {
+        let body = (
+            "휴직은 다음 각 호와 같이 구분하며 그 기간은 따로 정한다.",
+            false,
+            0,
+            false,
+        );
+        check(&[("휴직 안내", false, 0, false), body, body], &[None; 3]);
     }
 
     #[test]

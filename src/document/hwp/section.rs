@@ -309,6 +309,8 @@ fn read_looks(text: &[u8], runs: &Record<'_>, body: &mut Body<'_>) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::super::BlockKind;
+    use super::super::definitions::CharacterShape;
     use super::*;
 
     /// Appends a record.
@@ -370,6 +372,47 @@ pub(super) mod tests {
         check("\u{1F600}", &["\u{1F600}"]);
         check("\u{F53A}글", &["\u{1112}\u{119E}\u{11AB}글"]);
         check("\r", &[]);
+    }
+
+    #[test]
+    fn a_line_of_large_characters_is_a_heading() {
+        let shape = |n_half_points| CharacterShape {
+            is_bold: false,
+            n_half_points,
+        };
+        let mut definitions = Definitions::default();
+        definitions.add_character_shape(0, shape(20));
+        definitions.add_character_shape(1, shape(32));
+        let looks = |runs: &[[u32; 2]]| -> Vec<u8> {
+            let numbers = runs.iter().flatten();
+            numbers.flat_map(|number| number.to_le_bytes()).collect()
+        };
+        let mut stream = Vec::new();
+        // The control at the start and the paragraph's end are small, which nobody sees.
+        push_paragraph(&mut stream, 0, "\u{2}휴직 안내\r");
+        let runs = looks(&[[0, 0], [8, 1], [13, 0]]);
+        push(&mut stream, tag::PARA_CHAR_SHAPE, 1, &runs);
+        for _ in 0..2 {
+            push_paragraph(
+                &mut stream,
+                0,
+                "휴직은 다음과 같이 구분하고 그 기간은 따로 정한다.\r",
+            );
+            push(&mut stream, tag::PARA_CHAR_SHAPE, 1, &looks(&[[0, 0]]));
+        }
+        let mut reader = SectionReader::new(&definitions);
+        reader.read(&stream, &Budget::standard()).unwrap();
+        let kinds: Vec<BlockKind> = reader
+            .into_blocks()
+            .into_iter()
+            .map(|block| block.kind)
+            .collect();
+        let expected = [
+            BlockKind::Heading { level: 1 },
+            BlockKind::Paragraph,
+            BlockKind::Paragraph,
+        ];
+        assert_eq!(kinds, expected);
     }
 
     #[test]

@@ -101,6 +101,7 @@ mod tests {
         <hh:numbering id="1" start="0"><hh:paraHead level="1" start="3" numFormat="DIGIT">제^1조</hh:paraHead>
         <hh:paraHead level="2" start="1" numFormat="CIRCLED_DIGIT">^2</hh:paraHead></hh:numbering>
         <hh:bullet id="1" char="&#xF06C;"><hh:paraHead level="0"/></hh:bullet>
+        <hh:charPr id="0" height="1000"/><hh:charPr id="1" height="1600"><hh:bold/></hh:charPr>
         <hh:paraPr id="0"><hh:heading type="NONE" idRef="0" level="0"/></hh:paraPr>
         <hh:paraPr id="5"><hh:heading type="OUTLINE" idRef="0" level="0"/></hh:paraPr>
         <hh:paraPr id="6"><hh:heading type="NUMBER" idRef="1" level="1"/></hh:paraPr>
@@ -210,6 +211,25 @@ mod tests {
                 "각주",
             ],
         );
+    }
+
+    #[test]
+    fn a_large_line_is_a_heading() {
+        let body = paragraph(
+            0,
+            "<hp:t>휴직은 다음과 같이 구분하고 그 기간은 따로 정한다.</hp:t>",
+        );
+        let large = r#"<hp:p paraPrIDRef="0"><hp:run charPrIDRef="1"><hp:t>휴직 안내</hp:t></hp:run>
+                       <hp:run charPrIDRef="0"><hp:t> </hp:t></hp:run></hp:p>"#;
+        let xml = format!("<sec>{large}{body}{body}</sec>");
+        let bytes = file(&[("Contents/section0.xml", &xml)]);
+        let (document, _) = parse(&bytes, &Budget::standard()).unwrap();
+        let headings: Vec<bool> = document
+            .blocks
+            .iter()
+            .map(|block| block.kind == super::super::BlockKind::Heading { level: 1 })
+            .collect();
+        assert_eq!(headings, [true, false, false]);
     }
 
     #[test]
