@@ -297,10 +297,17 @@ fn run_text(file: &Path, output: &Output) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn run_status(_check: bool, settings: &Settings, output: &Output) -> Result<Ending> {
-    let reader = Reader::open(&settings.index)?;
-    output.status(&settings.index, &reader)?;
-    Ok(Ending::Done)
+fn run_status(check: bool, settings: &Settings, output: &Output) -> Result<Ending> {
+    let mut reader = Reader::open(&settings.index)?;
+    let found = check.then(|| reader.check()).transpose()?;
+    let status = reader.status()?;
+    output.status(&settings.index, &status, &reader.files()?, found.as_deref())?;
+    let is_whole = status.problems.is_empty() && found.is_none_or(|found| found.is_empty());
+    Ok(if is_whole {
+        Ending::Done
+    } else {
+        Ending::Incomplete
+    })
 }
 
 fn run_eval(
