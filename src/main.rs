@@ -63,6 +63,12 @@ fn hint(error: &Error) -> Option<String> {
     {
         return Some(hinted.hint.clone());
     }
+    if let Some(error) = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<HubError>())
+    {
+        return error.hint();
+    }
     match error
         .chain()
         .find_map(|cause| cause.downcast_ref::<IndexError>())?
