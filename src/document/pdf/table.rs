@@ -21,6 +21,9 @@ const MAX_PLACES: usize = 20_000;
 const MAX_CELL_LINES: usize = 25;
 const MAX_CELL_CHARS: usize = 1000;
 
+/// Characters of a cell over several rows, up to which it is repeated in each of them.
+const MAX_REPEATED_CHARS: usize = 40;
+
 /// Characters of a cell in the head of a table.
 const MAX_HEADER_CHARS: usize = 30;
 
@@ -175,11 +178,10 @@ impl Grid {
             if !is_sorted {
                 lines.sort_by(|a, b| a.baseline.total_cmp(&b.baseline));
             }
-            let n_chars: usize = lines.iter().map(|line| line.text.chars().count()).sum();
-            if lines.len() > MAX_CELL_LINES || n_chars > MAX_CELL_CHARS {
+            *text = TableCell { lines };
+            if text.lines.len() > MAX_CELL_LINES || text.n_chars() > MAX_CELL_CHARS {
                 return None;
             }
-            *text = TableCell { lines };
         }
         let in_column = |column: usize| texts.iter().skip(column).step_by(n_columns);
         let n_used = (0..n_columns)
@@ -201,7 +203,10 @@ impl Grid {
                 }
                 is_new |=
                     cell == place && texts.get(cell).is_some_and(|text| !text.lines.is_empty());
-                cells.push(texts.get(cell).cloned().unwrap_or_default());
+                let text = texts
+                    .get(cell)
+                    .filter(|text| cell / n_columns == row || text.n_chars() <= MAX_REPEATED_CHARS);
+                cells.push(text.cloned().unwrap_or_default());
             }
             if is_new {
                 rows.extend(split_by_baselines(cells));
@@ -257,13 +262,8 @@ fn split_by_baselines(cells: Vec<TableCell>) -> Vec<Vec<TableCell>> {
 pub(super) fn is_header(cells: &[TableCell]) -> bool {
     cells.len() > 1
         && cells.iter().all(|cell| {
-            let n_chars: usize = cell
-                .lines
-                .iter()
-                .map(|line| line.text.chars().count())
-                .sum();
             let has_letter = |line: &Line| line.text.chars().any(char::is_alphabetic);
-            (1..=MAX_HEADER_CHARS).contains(&n_chars) && cell.lines.iter().any(has_letter)
+            (1..=MAX_HEADER_CHARS).contains(&cell.n_chars()) && cell.lines.iter().any(has_letter)
         })
 }
 
