@@ -17,6 +17,9 @@ const WORD_GAP_EM: f32 = 0.17;
 /// must be wider than this many em; only for pages that paint their word spaces.
 const AUTOMATIC_GAP_EM: f32 = 0.35;
 
+/// Runs of one line; a real one has less than a hundred.
+const MAX_RUNS: usize = 1000;
+
 /// Letters standing alone from which a line is set apart, and how much wider than between letters its word gaps are.
 const MIN_SPREAD_LETTERS: usize = 4;
 const SPREAD_WORD_GAP: f32 = 1.6;
@@ -137,6 +140,7 @@ impl<'r> OpenLine<'r> {
             SAME_BASELINE
         };
         same_direction
+            && self.runs.len() < MAX_RUNS
             && (self.baseline - run.baseline).abs() <= reach * large
             && (run.start >= self.end - 0.5 * run.em || self.has_room_for(run))
     }

@@ -63,15 +63,17 @@ pub(super) fn grids(rules: &[Rule]) -> Vec<Grid> {
             }
         }
     }
+    let n_rules = level.len() + upright.len();
+    let roots: Vec<usize> = (0..n_rules).map(|index| groups.root(index)).collect();
     let mut grids: Vec<Grid> = Vec::new();
     for root in 0..level.len() {
-        if groups.root(root) != root {
+        if roots.get(root) != Some(&root) {
             continue;
         }
         let mut across: Vec<Rule> = Vec::new();
         let mut down: Vec<Rule> = Vec::new();
         for (index, rule) in level.iter().chain(&upright).enumerate() {
-            if groups.root(index) == root {
+            if roots.get(index) == Some(&root) {
                 if index < level.len() {
                     across.push(*rule);
                 } else {
@@ -171,9 +173,14 @@ impl Grid {
     ) -> Option<Vec<Item>> {
         let n_columns = self.columns.len() - 1;
         let mut texts: Vec<TableCell> = vec![TableCell::default(); self.cells.len()];
-        for (place, text) in texts.iter_mut().enumerate() {
-            let own = runs.iter().filter(|(cell, _)| *cell == place);
-            let mut lines = assemble(own.map(|&(_, run)| run), paints_spaces);
+        let mut runs_of_cells: Vec<Vec<&Run>> = vec![Vec::new(); self.cells.len()];
+        for &(cell, run) in runs {
+            if let Some(own) = runs_of_cells.get_mut(cell) {
+                own.push(run);
+            }
+        }
+        for (own, text) in runs_of_cells.into_iter().zip(&mut texts) {
+            let mut lines = assemble(own, paints_spaces);
             let is_sorted = lines.is_sorted_by(|a, b| a.baseline <= b.baseline + 0.5 * a.size);
             if !is_sorted {
                 lines.sort_by(|a, b| a.baseline.total_cmp(&b.baseline));
