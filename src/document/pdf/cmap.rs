@@ -131,7 +131,7 @@ impl EmbeddedMap {
                     self.text_ranges.push((low..=high, text));
                 }
                 ((Some(low), _), Some(Operand::Other)) => {
-                    for (from, operand) in (low..).zip(operands.by_ref()) {
+                    for (from, operand) in (low..=u32::MAX).zip(operands.by_ref()) {
                         let Operand::String(text) = operand else {
                             break;
                         };

@@ -664,7 +664,7 @@ impl CidWidths {
             };
             match next {
                 Some(Object::Array(list)) => {
-                    for (cid, width) in (first..).zip(list) {
+                    for (cid, width) in (first..=u32::MAX).zip(list) {
                         let width = objects::resolve(document, width);
                         if let Some(width) = width.and_then(|width| width.as_float().ok()) {
                             widths.single.insert(cid, width * 0.001);

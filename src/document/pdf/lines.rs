@@ -17,6 +17,13 @@ const WORD_GAP_EM: f32 = 0.17;
 /// must be wider than this many em; only for pages that paint their word spaces.
 const AUTOMATIC_GAP_EM: f32 = 0.35;
 
+/// Runs of one line; a real one has less than a hundred.
+const MAX_RUNS: usize = 1000;
+
+/// Letters standing alone from which a line is set apart, and how much wider than between letters its word gaps are.
+const MIN_SPREAD_LETTERS: usize = 4;
+const SPREAD_WORD_GAP: f32 = 1.6;
+
 /// A gap wider than this many em separates the cells of a table or the columns of a page.
 const CELL_GAP_EM: f32 = 1.2;
 
@@ -133,6 +140,7 @@ impl<'r> OpenLine<'r> {
             SAME_BASELINE
         };
         same_direction
+            && self.runs.len() < MAX_RUNS
             && (self.baseline - run.baseline).abs() <= reach * large
             && (run.start >= self.end - 0.5 * run.em || self.has_room_for(run))
     }
@@ -158,6 +166,7 @@ impl<'r> OpenLine<'r> {
 
     /// The finished line; `None` if it is blank.
     fn finish(self, paints_spaces: bool) -> Option<Line> {
+        let spread_gap = spread_gap(&self.runs);
         let mut cells: Vec<Cell> = Vec::new();
         // End of the last word, and whether a space was painted since.
         let mut ink_end = f32::NEG_INFINITY;
@@ -175,9 +184,12 @@ impl<'r> OpenLine<'r> {
             let gap = start - ink_end;
             match cells.last_mut() {
                 Some(cell) if gap <= CELL_GAP_EM * run.em || is_label(&cell.text) => {
-                    let word_gap = match paints_spaces && changes_script(&cell.text, words) {
-                        true => AUTOMATIC_GAP_EM,
-                        false => WORD_GAP_EM,
+                    let word_gap = match spread_gap {
+                        Some(spread) => spread,
+                        None if paints_spaces && changes_script(&cell.text, words) => {
+                            AUTOMATIC_GAP_EM
+                        }
+                        None => WORD_GAP_EM,
                     };
                     if after_space || lead > 0.0 || gap > word_gap * run.em {
                         cell.text.push(' ');
@@ -221,6 +233,29 @@ impl<'r> OpenLine<'r> {
             cells,
         })
     }
+}
+
+/// In a line whose letters are set apart from each other, the gap in em that is wider than between letters; `None` for
+/// a line set as usual.
+fn spread_gap(runs: &[&Run]) -> Option<f32> {
+    let is_letter = |run: &&&Run| {
+        let mut chars = run.text.chars();
+        chars.next().is_some_and(char::is_alphanumeric) && chars.next().is_none()
+    };
+    let n_letters = runs.iter().filter(is_letter).count();
+    if n_letters < MIN_SPREAD_LETTERS || n_letters * 5 < runs.len() * 4 {
+        return None;
+    }
+    let mut gaps: Vec<f32> = runs
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [before, after] => Some((after.start - before.end) / after.em),
+            _ => None,
+        })
+        .collect();
+    gaps.sort_by(f32::total_cmp);
+    let median = gaps.get(gaps.len() / 2)?;
+    (*median > 0.0).then_some((median * SPREAD_WORD_GAP).max(WORD_GAP_EM))
 }
 
 /// `1.`, `가)`, `①`, `-`: the label of a list item, which a tab may separate from its text.
@@ -372,6 +407,24 @@ pub(super) mod tests {
         check(
             vec![run("목적", 20.0, 40.0, 0.0), run("①", 5.0, 15.0, 0.0)],
             &["① 목적"],
+        );
+    }
+
+    #[test]
+    fn letters_set_apart_are_still_words() {
+        let spread = |text: &str, gaps: &[f32]| {
+            let mut x = 0.0;
+            let mut runs = Vec::new();
+            for (letter, gap) in text.chars().zip(gaps) {
+                runs.push(run(&letter.to_string(), x, x + 10.0, 0.0));
+                x += 10.0 + gap;
+            }
+            assemble(&runs, false)[0].text.clone()
+        };
+        assert_eq!(spread("휴직규정", &[5.0, 5.0, 5.0, 0.0]), "휴직규정");
+        assert_eq!(
+            spread("휴직관리기준", &[4.0, 10.0, 4.0, 10.0, 4.0, 0.0]),
+            "휴직 관리 기준"
         );
     }
 

@@ -58,6 +58,16 @@ pub(super) struct TableCell {
     pub(super) lines: Vec<Line>,
 }
 
+impl TableCell {
+    /// How many characters it has.
+    pub(super) fn n_chars(&self) -> usize {
+        self.lines
+            .iter()
+            .map(|line| line.text.chars().count())
+            .sum()
+    }
+}
+
 /// The text of one page.
 #[derive(Debug, Clone)]
 pub(super) struct PageText {
@@ -76,6 +86,7 @@ pub(super) fn document(pages: &[PageText]) -> Document {
     let mut writer = Writer {
         heading_sizes: heading_sizes(pages, body_size),
         bold_is_heading: bold_share(pages) <= MAX_BOLD,
+        fixed_line_chars: fixed_line_chars(pages),
         body_size,
         spacing: Spacing::learn(&lines),
         open: None,
@@ -106,6 +117,8 @@ struct Writer<'l> {
     /// Largest first.
     heading_sizes: Vec<i32>,
     bold_is_heading: bool,
+    /// Characters of a full line, if the lines are cut by count and not by width.
+    fixed_line_chars: Option<usize>,
     body_size: f32,
     spacing: Spacing,
     /// The `나` of the last line that began `나.`: `다.` is a label only after it, else the end of a sentence.
@@ -175,7 +188,7 @@ impl<'l> Writer<'l> {
         let starts_unit = self.starts_unit(&line.text);
         if let Some(open) = &mut self.open
             && (!starts_unit || is_wrapped_date(&open.text, &line.text))
-            && open.goes_on_with(line, kind, page, right_edge)
+            && open.goes_on_with(line, kind, page, right_edge, self.fixed_line_chars)
         {
             open.append(line, right_edge, page, &self.spacing);
             return;
@@ -287,7 +300,14 @@ impl<'l> Writer<'l> {
 }
 
 impl<'l> OpenParagraph<'l> {
-    fn goes_on_with(&self, line: &Line, kind: BlockKind, page: u32, right_edge: f32) -> bool {
+    fn goes_on_with(
+        &self,
+        line: &Line,
+        kind: BlockKind,
+        page: u32,
+        right_edge: f32,
+        fixed_line_chars: Option<usize>,
+    ) -> bool {
         let last = self.last;
         let size = last.size.max(line.size);
         if kind != self.kind
@@ -322,6 +342,10 @@ impl<'l> OpenParagraph<'l> {
         }
         if !self.is_aligned_with(line) {
             return false;
+        }
+        // A blank at the cut is not among the characters of the line.
+        if fixed_line_chars.is_some_and(|full| last.text.chars().count() + 1 >= full) {
+            return true;
         }
         let room = self.right_edge.max(right_edge.min(self.right_edge + 1.0)) - last.end;
         room < line.first_word_width + 0.6 * size || room < 1.2 * size
@@ -418,6 +442,24 @@ fn body_size(pages: &[PageText]) -> f32 {
         let halves = i16::try_from(size).unwrap_or(20);
         f32::from(halves) / 2.0
     })
+}
+
+/// How many characters full lines have, if lines are cut by count, as simple programs do: then a good part of the lines
+/// has just the most, or one less.
+fn fixed_line_chars(pages: &[PageText]) -> Option<usize> {
+    let mut counts: Vec<usize> = pages
+        .iter()
+        .flat_map(lines_of)
+        .map(|line| line.text.chars().count())
+        .collect();
+    counts.sort_unstable();
+    let full = counts.last().copied()?;
+    let n_full = counts
+        .iter()
+        .rev()
+        .take_while(|&&count| count + 1 >= full)
+        .count();
+    (counts.len() >= 8 && full >= 20 && n_full * 4 >= counts.len()).then_some(full)
 }
 
 /// Share of the characters that stand in bold lines.
@@ -673,6 +715,21 @@ mod tests {
                 "사용자는 이를 허용한다.",
             ]
         );
+    }
+
+    #[test]
+    fn lines_cut_by_count_are_joined_whatever_their_width() {
+        let line = |text: &str, end: f32, n: u8| run(text, 0.0, end, 15.0 * f32::from(n));
+        let mut runs = Vec::new();
+        for n in 0..4 {
+            runs.push(line("직원이 신청하면 휴직을 허용하되 그 기", 180.0, 2 * n));
+            runs.push(line(
+                "간은 1, 2, 3, 4년의 어느 하나로 한다",
+                120.0,
+                2 * n + 1,
+            ));
+        }
+        assert_eq!(document(&[page(1, runs)]).blocks.len(), 1);
     }
 
     #[test]

@@ -21,6 +21,9 @@ const MAX_PLACES: usize = 20_000;
 const MAX_CELL_LINES: usize = 25;
 const MAX_CELL_CHARS: usize = 1000;
 
+/// Characters of a cell over several rows, up to which it is repeated in each of them.
+const MAX_REPEATED_CHARS: usize = 40;
+
 /// Characters of a cell in the head of a table.
 const MAX_HEADER_CHARS: usize = 30;
 
@@ -60,15 +63,17 @@ pub(super) fn grids(rules: &[Rule]) -> Vec<Grid> {
             }
         }
     }
+    let n_rules = level.len() + upright.len();
+    let roots: Vec<usize> = (0..n_rules).map(|index| groups.root(index)).collect();
     let mut grids: Vec<Grid> = Vec::new();
     for root in 0..level.len() {
-        if groups.root(root) != root {
+        if roots.get(root) != Some(&root) {
             continue;
         }
         let mut across: Vec<Rule> = Vec::new();
         let mut down: Vec<Rule> = Vec::new();
         for (index, rule) in level.iter().chain(&upright).enumerate() {
-            if groups.root(index) == root {
+            if roots.get(index) == Some(&root) {
                 if index < level.len() {
                     across.push(*rule);
                 } else {
@@ -168,18 +173,22 @@ impl Grid {
     ) -> Option<Vec<Item>> {
         let n_columns = self.columns.len() - 1;
         let mut texts: Vec<TableCell> = vec![TableCell::default(); self.cells.len()];
-        for (place, text) in texts.iter_mut().enumerate() {
-            let own = runs.iter().filter(|(cell, _)| *cell == place);
-            let mut lines = assemble(own.map(|&(_, run)| run), paints_spaces);
+        let mut runs_of_cells: Vec<Vec<&Run>> = vec![Vec::new(); self.cells.len()];
+        for &(cell, run) in runs {
+            if let Some(own) = runs_of_cells.get_mut(cell) {
+                own.push(run);
+            }
+        }
+        for (own, text) in runs_of_cells.into_iter().zip(&mut texts) {
+            let mut lines = assemble(own, paints_spaces);
             let is_sorted = lines.is_sorted_by(|a, b| a.baseline <= b.baseline + 0.5 * a.size);
             if !is_sorted {
                 lines.sort_by(|a, b| a.baseline.total_cmp(&b.baseline));
             }
-            let n_chars: usize = lines.iter().map(|line| line.text.chars().count()).sum();
-            if lines.len() > MAX_CELL_LINES || n_chars > MAX_CELL_CHARS {
+            *text = TableCell { lines };
+            if text.lines.len() > MAX_CELL_LINES || text.n_chars() > MAX_CELL_CHARS {
                 return None;
             }
-            *text = TableCell { lines };
         }
         let in_column = |column: usize| texts.iter().skip(column).step_by(n_columns);
         let n_used = (0..n_columns)
@@ -201,7 +210,10 @@ impl Grid {
                 }
                 is_new |=
                     cell == place && texts.get(cell).is_some_and(|text| !text.lines.is_empty());
-                cells.push(texts.get(cell).cloned().unwrap_or_default());
+                let text = texts
+                    .get(cell)
+                    .filter(|text| cell / n_columns == row || text.n_chars() <= MAX_REPEATED_CHARS);
+                cells.push(text.cloned().unwrap_or_default());
             }
             if is_new {
                 rows.extend(split_by_baselines(cells));
@@ -257,13 +269,8 @@ fn split_by_baselines(cells: Vec<TableCell>) -> Vec<Vec<TableCell>> {
 pub(super) fn is_header(cells: &[TableCell]) -> bool {
     cells.len() > 1
         && cells.iter().all(|cell| {
-            let n_chars: usize = cell
-                .lines
-                .iter()
-                .map(|line| line.text.chars().count())
-                .sum();
             let has_letter = |line: &Line| line.text.chars().any(char::is_alphabetic);
-            (1..=MAX_HEADER_CHARS).contains(&n_chars) && cell.lines.iter().any(has_letter)
+            (1..=MAX_HEADER_CHARS).contains(&cell.n_chars()) && cell.lines.iter().any(has_letter)
         })
 }
 
