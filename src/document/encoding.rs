@@ -35,7 +35,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(String, Vec<Warning>)> {
             "line {line}: {n_replaced} characters could not be read as {encoding}"
         )));
     }
+    if encoding == "CP949" && is_unlikely_korean(&text) {
+        warnings.push(Warning(
+            "read as CP949, but the text does not look Korean: perhaps another encoding".to_owned(),
+        ));
+    }
     Ok((unify_line_ends(text), warnings))
+}
+
+/// Running Korean text is made of common syllables by a third; a short list of names need not be.
+fn is_unlikely_korean(text: &str) -> bool {
+    let n_letters = text.chars().filter(|c| !c.is_ascii()).take(100).count();
+    n_letters >= 20 && common_syllable_share(text) < 0.03
 }
 
 /// Whether the bytes look like text in some encoding: what a file without a telling name needs to be read as text.

@@ -8,6 +8,9 @@ use anyhow::Result;
 
 use super::{Block, BlockKind, Budget, Document, Location, Warning, encoding, table};
 
+/// Longest label, and longest target, of a link.
+const MAX_LINK_BYTES: usize = 1000;
+
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     let (text, warnings) = encoding::decode(bytes)?;
     let mut reader = Reader::default();
@@ -300,10 +303,7 @@ fn without_links(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('[') {
-        let link = behind
-            .split_once("](")
-            .filter(|(label, _)| !label.contains('['))
-            .and_then(|(label, target)| Some((label, target.split_once(')')?.1)));
+        let link = link(behind);
         match link {
             Some((label, after)) => {
                 plain.push_str(before.strip_suffix('!').unwrap_or(before));
@@ -319,6 +319,17 @@ fn without_links(text: &str) -> String {
     }
     plain.push_str(rest);
     plain
+}
+
+/// The label of a link whose opening bracket was read, and the text behind the link. Looks only so far, so that a
+/// text of brackets costs no more than its length.
+fn link(behind: &str) -> Option<(&str, &str)> {
+    let near = |text: &str| text.floor_char_boundary(MAX_LINK_BYTES);
+    let (label, _) = behind.get(..near(behind))?.split_once("](")?;
+    let target = behind.strip_prefix(label)?.strip_prefix("](")?;
+    let (address, _) = target.get(..near(target))?.split_once(')')?;
+    let after = target.strip_prefix(address)?.strip_prefix(')')?;
+    (!label.contains('[')).then_some((label, after))
 }
 
 #[cfg(test)]

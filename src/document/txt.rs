@@ -93,7 +93,8 @@ impl Wrapping {
         }
         let width = line.trim_end().width();
         if self.within_words {
-            let breaks_a_word = !line.ends_with(' ') && !next.starts_with(' ');
+            let is_hangul = |c: char| matches!(c, '가'..='힣');
+            let breaks_a_word = line.ends_with(is_hangul) && next.starts_with(is_hangul);
             return (width + 1 >= self.n_columns).then_some(if breaks_a_word { "" } else { " " });
         }
         let n_next_columns = next

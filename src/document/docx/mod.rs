@@ -94,3 +94,186 @@ fn main_part(package: &mut Package<'_>) -> Result<String> {
 fn count_embedded(xml: &str) -> usize {
     xml.matches("<w:altChunk ").count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Location;
+    use crate::document::package::tests::zipped;
+
+    const RELS: &str = r#"<Relationships><Relationship Id="r" Type="t/officeDocument" Target="w/haupt.xml"/></Relationships>"#;
+    const PART_RELS: &str = r#"<Relationships><Relationship Id="a" Type="t/styles" Target="styles.xml"/><Relationship Id="b" Type="t/numbering" Target="numbering.xml"/><Relationship Id="c" Type="t/footnotes" Target="footnotes.xml"/></Relationships>"#;
+    const STYLES: &str = r#"<w:styles xmlns:w="w"><w:style w:type="paragraph" w:default="1" w:styleId="0"><w:name w:val="바탕글"/><w:rPr><w:sz w:val="20"/></w:rPr></w:style><w:style w:type="paragraph" w:styleId="1"><w:name w:val="큰제목"/><w:pPr><w:outlineLvl w:val="1"/></w:pPr></w:style><w:style w:type="paragraph" w:styleId="a3"><w:name w:val="Title"/></w:style></w:styles>"#;
+    const NUMBERING: &str = r#"<w:numbering xmlns:w="w"><w:abstractNum w:abstractNumId="0"><w:lvl w:ilvl="0"><w:numFmt w:val="decimal"/><w:lvlText w:val="제%1조"/><w:suff w:val="nothing"/></w:lvl><w:lvl w:ilvl="1"><w:numFmt w:val="decimalEnclosedCircle"/><w:lvlText w:val="%2"/></w:lvl></w:abstractNum><w:num w:numId="5"><w:abstractNumId w:val="0"/></w:num></w:numbering>"#;
+    const FOOTNOTES: &str = r#"<w:footnotes xmlns:w="w"><w:footnote w:type="separator" w:id="0"><w:p><w:r><w:t>선</w:t></w:r></w:p></w:footnote><w:footnote w:id="2"><w:p><w:r><w:t>각주 글</w:t></w:r></w:p></w:footnote></w:footnotes>"#;
+
+    fn read(body: &str) -> Document {
+        let xml =
+            format!(r#"<w:document xmlns:w="w" xmlns:mc="m"><w:body>{body}</w:body></w:document>"#);
+        let parts = [
+            ("_rels/.rels", RELS),
+            ("w/_rels/haupt.xml.rels", PART_RELS),
+            ("w/styles.xml", STYLES),
+            ("w/numbering.xml", NUMBERING),
+            ("w/footnotes.xml", FOOTNOTES),
+            ("w/haupt.xml", &xml),
+        ];
+        let bytes = zipped(&parts.map(|(name, xml)| (name, xml.as_bytes())));
+        parse(&bytes, &Budget::standard()).unwrap().0
+    }
+
+    fn check(body: &str, expected: &[&str]) -> Document {
+        let document = read(body);
+        let texts: Vec<&str> = document.blocks.iter().map(|b| b.text.as_str()).collect();
+        assert_eq!(texts, expected);
+        document
+    }
+
+    fn paragraph(properties: &str, runs: &str) -> String {
+        format!("<w:p><w:pPr>{properties}</w:pPr>{runs}</w:p>")
+    }
+
+    fn run(text: &str) -> String {
+        format!("<w:r><w:t>{text}</w:t></w:r>")
+    }
+
+    fn listed(level: u8, text: &str) -> String {
+        let place = format!(r#"<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="5"/></w:numPr>"#);
+        paragraph(&place, &run(text))
+    }
+
+    #[test]
+    fn computed_labels_are_part_of_the_text() {
+        let body = [
+            listed(0, "(목적)"),
+            listed(1, "가"),
+            listed(1, "나"),
+            listed(0, "(정의)"),
+            listed(1, "다"),
+        ];
+        check(
+            &body.concat(),
+            &["제1조(목적)", "① 가", "② 나", "제2조(정의)", "① 다"],
+        );
+    }
+
+    #[test]
+    fn only_what_a_reader_sees_is_text() {
+        let runs = [
+            run("남은 "),
+            "<w:ins><w:r><w:t>새 글</w:t></w:r></w:ins>".to_owned(),
+            "<w:del><w:r><w:delText>지운 글</w:delText></w:r></w:del>".to_owned(),
+            "<w:moveFrom><w:r><w:t>옮긴 글</w:t></w:r></w:moveFrom>".to_owned(),
+            "<w:r><w:instrText>PAGE</w:instrText></w:r>".to_owned(),
+            "<w:r><w:rPr><w:vanish/></w:rPr><w:t>숨은 글</w:t></w:r>".to_owned(),
+            "<w:hyperlink><w:r><w:t> 이은 글 &amp;</w:t></w:r></w:hyperlink>".to_owned(),
+            "<w:r><w:footnoteReference w:id=\"2\"/></w:r>".to_owned(),
+            "<w:r><mc:AlternateContent><mc:Choice><w:txbxContent><w:p><w:r><w:t>상자 글</w:t></w:r></w:p></w:txbxContent></mc:Choice><mc:Fallback><w:txbxContent><w:p><w:r><w:t>상자 글</w:t></w:r></w:p></w:txbxContent></mc:Fallback></mc:AlternateContent></w:r>".to_owned(),
+        ];
+        check(
+            &paragraph("", &runs.concat()),
+            &["남은 새 글 이은 글 &", "각주 1) 각주 글", "상자 글"],
+        );
+        let joined = [
+            paragraph("<w:rPr><w:del/></w:rPr>", &run("앞")),
+            paragraph("", &run("뒤")),
+        ];
+        check(&joined.concat(), &["앞뒤"]);
+    }
+
+    #[test]
+    fn merged_cells_are_repeated_downwards() {
+        let cell = |properties: &str, text: &str| {
+            format!(
+                "<w:tc><w:tcPr>{properties}</w:tcPr>{}</w:tc>",
+                paragraph("", &run(text))
+            )
+        };
+        let begin = r#"<w:vMerge w:val="restart"/>"#;
+        let rows = [
+            format!(
+                "<w:tr><w:trPr><w:tblHeader/></w:trPr>{}{}{}</w:tr>",
+                cell("", "구분"),
+                cell("", "종류"),
+                cell("", "기간")
+            ),
+            format!(
+                "<w:tr>{}{}{}</w:tr>",
+                cell(begin, "연수"),
+                cell("", "국내"),
+                cell("", "2년")
+            ),
+            format!(
+                "<w:tr>{}{}{}</w:tr>",
+                cell("<w:vMerge/>", ""),
+                cell("", "국외"),
+                cell("", "3년")
+            ),
+            format!(
+                "<w:tr>{}{}</w:tr>",
+                cell(r#"<w:gridSpan w:val="2"/>"#, "합계"),
+                cell("", "5년")
+            ),
+            format!(
+                "<w:tr><w:trPr><w:del/></w:trPr>{}</w:tr>",
+                cell("", "지운 줄")
+            ),
+        ];
+        let document = check(
+            &format!("<w:tbl>{}</w:tbl>", rows.concat()),
+            &[
+                "구분 | 종류 | 기간",
+                "연수 | 국내 | 2년",
+                "연수 | 국외 | 3년",
+                "합계 |  | 5년",
+            ],
+        );
+        let header = BlockKind::TableRow {
+            table: 0,
+            header: true,
+        };
+        assert_eq!(document.blocks[0].kind, header);
+        assert_ne!(document.blocks[1].kind, header);
+    }
+
+    #[test]
+    fn headings_have_the_level_of_their_style() {
+        let body = [
+            paragraph(r#"<w:pStyle w:val="a3"/>"#, &run("복장 기준")),
+            paragraph(r#"<w:pStyle w:val="1"/>"#, &run("총칙")),
+            paragraph("", &run("단정하게 입는다.")),
+            paragraph("", "<w:r><w:rPr><w:b/></w:rPr><w:t>예외</w:t></w:r>"),
+            paragraph("", &run("여름에는 반소매를 입는다.")),
+        ];
+        let document = check(
+            &body.concat(),
+            &[
+                "복장 기준",
+                "총칙",
+                "단정하게 입는다.",
+                "예외",
+                "여름에는 반소매를 입는다.",
+            ],
+        );
+        assert_eq!(document.title.as_deref(), Some("복장 기준"));
+        assert_eq!(document.blocks[1].kind, BlockKind::Heading { level: 2 });
+        assert_eq!(document.blocks[3].kind, BlockKind::Heading { level: 3 });
+    }
+
+    #[test]
+    fn pages_are_those_word_last_laid_out() {
+        let body = [
+            paragraph("", &run("앞")),
+            paragraph("", "<w:r><w:lastRenderedPageBreak/><w:t>뒤</w:t></w:r>"),
+        ];
+        let document = read(&body.concat());
+        let location = |page: u32| Location {
+            page: Some(page),
+            page_is_approximate: true,
+            ..Location::default()
+        };
+        assert_eq!(document.blocks[0].location, location(1));
+        assert_eq!(document.blocks[1].location, location(2));
+        assert_eq!(read(&body[0]).blocks[0].location.page, None);
+    }
+}
