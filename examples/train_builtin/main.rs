@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use corpus::{Article, QuestionSet};
 use pairs::{Mixture, Pair, Sources, Wording};
 use random::Random;
-use training::{Batch, Options, Table};
+use training::{Batch, Table};
 use vocabulary::WordCounts;
 
 /// Train the built-in static embedder.
@@ -55,8 +55,10 @@ struct Arguments {
     batch: usize,
     #[arg(long, default_value_t = 0.004)]
     learning_rate: f32,
+    /// What cosines are multiplied by before the softmax.
     #[arg(long, default_value_t = 20.0)]
     scale: f32,
+    /// Share of features left out of each text, so that no single one decides.
     #[arg(long, default_value_t = 0.3)]
     dropout: f32,
     /// Share of the way back to the untrained rows that the finished ones are moved.
@@ -96,15 +98,12 @@ fn train(arguments: &Arguments) -> Result<()> {
     let subwords = Subwords::new(&vocabulary);
     eprintln!("{} entries, {:.0?}", subwords.n_rows(), start.elapsed());
     let mut table = Table::new(arguments.dimension, &rarity.0, 1.0, arguments.seed);
-    let options = Options {
-        scale: arguments.scale,
-    };
     let mut mean_loss = 0.0;
     for step in 0..arguments.steps {
         let mut random = Random::new(arguments.seed.wrapping_mul(1 << 32) + step as u64);
         let batch = draw_batch(&sources, &subwords, arguments, &mut random);
         let rate = arguments.learning_rate * (1.0 - step as f32 / arguments.steps as f32);
-        mean_loss += table.step(&batch, options, rate)?;
+        mean_loss += table.step(&batch, arguments.scale, rate)?;
         if (step + 1) % 50 == 0 {
             eprintln!(
                 "step {}: loss {:.3}, {:.0?}",

@@ -12,13 +12,6 @@ use rayon::prelude::*;
 
 use crate::random::Random;
 
-/// What a run is set to.
-#[derive(Clone, Copy)]
-pub(crate) struct Options {
-    /// Cosines are multiplied by this before the softmax.
-    pub(crate) scale: f32,
-}
-
 /// A batch of pairs as features.
 pub(crate) struct Batch {
     pub(crate) queries: Vec<Vec<Feature>>,
@@ -111,13 +104,8 @@ impl Table {
         (vectors, lengths)
     }
 
-    /// One step; returns the mean loss.
-    pub(crate) fn step(
-        &mut self,
-        batch: &Batch,
-        options: Options,
-        learning_rate: f32,
-    ) -> Result<f32> {
+    /// One step; returns the mean loss. Cosines are multiplied by `scale` before the softmax.
+    pub(crate) fn step(&mut self, batch: &Batch, scale: f32, learning_rate: f32) -> Result<f32> {
         let (n_queries, n_passages) = (batch.queries.len(), batch.passages.len());
         let (queries, query_lengths) = self.embed(&batch.queries);
         let (passages, passage_lengths) = self.embed(&batch.passages);
@@ -126,9 +114,9 @@ impl Table {
         let q = matrix(&queries, n_queries)?;
         let p = matrix(&passages, n_passages)?;
         let cosines = q.matmul(&p.t()?)?;
-        let (found, loss) = softmax_gradient(&cosines, &batch.masked, options.scale)?;
+        let (found, loss) = softmax_gradient(&cosines, &batch.masked, scale)?;
         let masked = transposed(&batch.masked, n_queries);
-        let (asked, loss_back) = softmax_gradient(&cosines.t()?, &masked, options.scale)?;
+        let (asked, loss_back) = softmax_gradient(&cosines.t()?, &masked, scale)?;
         let by_cosine = ((found + asked.t()?)? * 0.5)?;
         let by_query = by_cosine.matmul(&p)?.flatten_all()?.to_vec1::<f32>()?;
         let by_passage = by_cosine
