@@ -8,22 +8,34 @@
 mod budget;
 mod csv;
 mod docx;
+mod encoding;
+mod flow;
+mod format;
 mod html;
 mod hwp;
 mod hwpx;
 mod markdown;
+mod merged_table;
+mod number_format;
+mod ods;
 mod package;
 mod pdf;
 mod pptx;
+mod prominence;
+mod sheet;
 mod structure;
+mod table;
 mod txt;
+mod worker;
 mod xlsx;
 
 use std::fmt;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use unicode_normalization::UnicodeNormalization;
 
-pub use budget::Budget;
+pub use self::budget::Budget;
+use self::format::Identity;
 
 /// What was read from one file, in reading order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -120,11 +132,31 @@ pub enum Format {
 
 /// Reads one file's bytes. `file_name` helps where content alone cannot tell (CSV, Markdown, plain text).
 ///
+/// The work is done on a thread of its own with a large stack; a panic in a reader or in one of its libraries becomes
+/// an error. Memory and time stay within `budget`, apart from what a library does between two of its checks.
+///
 /// # Errors
 /// One sentence on why nothing of the file can be used: unknown type, encrypted, damaged, empty, over budget.
 pub fn parse(bytes: &[u8], file_name: &str, budget: &Budget) -> Result<(Document, Vec<Warning>)> {
-    let Some(format) = Format::detect(bytes, file_name) else {
-        bail!("not a type that ragq reads")
+    worker::guarded(|| parse_unguarded(bytes, file_name, budget))
+}
+
+fn parse_unguarded(
+    bytes: &[u8],
+    file_name: &str,
+    budget: &Budget,
+) -> Result<(Document, Vec<Warning>)> {
+    ensure!(!bytes.is_empty(), "empty file");
+    ensure!(
+        bytes.len() <= budget.max_unpacked_bytes,
+        "file of {} MiB: ragq reads up to {} MiB",
+        bytes.len() >> 20,
+        budget.max_unpacked_bytes >> 20
+    );
+    let format = match format::identify(bytes, file_name) {
+        Identity::Readable(format) => format,
+        Identity::Known(what) => bail!("{what}"),
+        Identity::Unknown => bail!("not a type that ragq reads"),
     };
     let (mut document, warnings) = match format {
         Format::Csv => csv::parse(bytes, budget),
@@ -138,26 +170,90 @@ pub fn parse(bytes: &[u8], file_name: &str, budget: &Budget) -> Result<(Document
         Format::Txt => txt::parse(bytes, budget),
         Format::Spreadsheet => xlsx::parse(bytes, budget),
     }?;
+    normalise(&mut document);
     structure::assign_sections(&mut document);
     Ok((document, warnings))
+}
+
+/// NFC everywhere, no characters that only steer a display, no white space around a text, no empty block.
+fn normalise(document: &mut Document) {
+    for block in &mut document.blocks {
+        block.text = clean(&block.text);
+        if let Some(sheet) = &mut block.location.sheet {
+            *sheet = clean(sheet);
+        }
+    }
+    document.blocks.retain(|block| !block.text.is_empty());
+    document.title = document
+        .title
+        .take()
+        .map(|title| clean(&title))
+        .filter(|title| !title.is_empty());
+}
+
+fn clean(text: &str) -> String {
+    let is_shown = |c: &char| {
+        !matches!(
+            c,
+            '\u{0}'..='\u{8}'
+                | '\u{b}'..='\u{1f}'
+                | '\u{7f}'
+                | '\u{ad}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{2064}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}'
+        )
+    };
+    let text: String = text.chars().filter(is_shown).nfc().collect();
+    text.trim().to_owned()
+}
+
+/// Whether ragq reads a file, or a person would expect it to: a document it must refuse (encrypted, damaged, an old
+/// format) is one, a picture is not.
+#[must_use]
+pub fn is_candidate(bytes: &[u8], file_name: &str) -> bool {
+    match format::identify(bytes, file_name) {
+        Identity::Readable(_) => true,
+        Identity::Known(_) => format::is_document_name(file_name),
+        Identity::Unknown => false,
+    }
 }
 
 impl Format {
     /// Finds the format by content, with the file's extension where content cannot tell; `None` for anything else.
     #[must_use]
     pub fn detect(bytes: &[u8], file_name: &str) -> Option<Format> {
-        let extension = file_name
-            .rsplit_once('.')
-            .map(|(_, extension)| extension.to_lowercase());
-        if bytes.starts_with(b"%PDF-") {
-            return Some(Format::Pdf);
+        match format::identify(bytes, file_name) {
+            Identity::Readable(format) => Some(format),
+            Identity::Known(_) | Identity::Unknown => None,
         }
-        match extension.as_deref() {
-            Some("csv" | "tsv") => Some(Format::Csv),
-            Some("docx") => Some(Format::Docx),
-            Some("txt" | "text") => Some(Format::Txt),
-            Some("xlsx") => Some(Format::Spreadsheet),
-            _ => None,
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_clean_and_nfc() {
+        let (document, _) = parse(
+            "\u{feff}\u{1112}\u{1172}\u{110c}\u{1175}\u{11a8}\u{200b} 기간\u{7}\n\n \u{ad} \n"
+                .as_bytes(),
+            "a.txt",
+            &Budget::standard(),
+        )
+        .unwrap();
+        assert_eq!(document.blocks.len(), 1);
+        assert_eq!(document.blocks[0].text, "휴직 기간");
+    }
+
+    #[test]
+    fn an_empty_file_is_named_as_such() {
+        let error = parse(b"", "a.docx", &Budget::standard()).unwrap_err();
+        assert_eq!(error.to_string(), "empty file");
     }
 }

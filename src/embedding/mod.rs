@@ -3,7 +3,30 @@
 //! An embedder is the built-in static one or a checkpoint in sentence-transformers layout; both stand behind
 //! [`Embed`]. Queries and passages have two methods, so that a model's prefixes cannot be mixed up.
 
+mod bert;
+mod dense;
+pub(crate) mod encoder;
+pub(crate) mod family;
+mod fingerprint;
+mod kernels;
+pub mod pooling;
+pub mod sentence_transformer;
+pub mod static_embedding;
+mod stock;
+pub mod subwords;
+pub(crate) mod tokenizer;
+pub(crate) mod weights;
+
+use std::path::Path;
+
 use anyhow::Result;
+use candle_core::Device;
+
+use encoder::Encode;
+use family::{Family, Settings};
+use pooling::Pooling;
+use sentence_transformer::SentenceTransformer;
+use weights::Weights;
 
 /// What an index remembers of the embedder that made its vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,4 +56,82 @@ pub trait Embed: Send + Sync {
     /// # Errors
     /// When the model cannot process a text.
     fn embed_passages(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>>;
+}
+
+/// Words that stand before a text, so that a model knows what it is. Empty for none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Prefixes {
+    /// Before a question.
+    pub query: String,
+    /// Before a passage.
+    pub passage: String,
+}
+
+/// Prefixes that a user chose; `None` leaves the choice to the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GivenPrefixes {
+    /// Before a question.
+    pub query: Option<String>,
+    /// Before a passage.
+    pub passage: Option<String>,
+}
+
+/// What a user may say about a checkpoint. The default leaves everything to the checkpoint's files.
+#[derive(Debug, Clone)]
+pub struct EmbeddingOptions {
+    /// Instead of the checkpoint's prompts.
+    pub prefixes: GivenPrefixes,
+    /// Instead of the checkpoint's pooling; needed where it has no `modules.json`.
+    pub pooling: Option<Pooling>,
+    /// Most tokens of a text; never more than the model has positions for.
+    pub max_tokens: Option<usize>,
+    /// Threads; one per core if `None`.
+    pub n_threads: Option<usize>,
+    /// Where the model runs.
+    pub device: Device,
+}
+
+impl Default for EmbeddingOptions {
+    fn default() -> Self {
+        EmbeddingOptions {
+            prefixes: GivenPrefixes::default(),
+            pooling: None,
+            max_tokens: None,
+            n_threads: None,
+            device: Device::Cpu,
+        }
+    }
+}
+
+/// Loads the checkpoint in `folder`, a folder in sentence-transformers layout; see [`SentenceTransformer::load`].
+///
+/// # Errors
+/// As [`SentenceTransformer::load`].
+pub fn load_folder(
+    folder: &Path,
+    name: &str,
+    known: Option<&Prefixes>,
+    options: &EmbeddingOptions,
+) -> Result<Box<dyn Embed>> {
+    let embedder = SentenceTransformer::load(folder, name, known, options)?;
+    Ok(Box::new(embedder))
+}
+
+/// The encoder of a checkpoint: on the CPU our own where there is one, on other devices candle's.
+///
+/// # Errors
+/// When the weights do not fit `config.json`.
+pub(crate) fn transformer(
+    settings: &Settings,
+    weights: &Weights,
+    device: &Device,
+) -> Result<Box<dyn Encode>> {
+    match settings.family {
+        Family::Bert | Family::Roberta | Family::DistilBert if device.is_cpu() => {
+            Ok(Box::new(bert::Bert::load(settings, weights)?))
+        }
+        Family::Bert | Family::Roberta | Family::DistilBert | Family::ModernBert => {
+            Ok(Box::new(stock::Stock::load(settings, weights, device)?))
+        }
+    }
 }

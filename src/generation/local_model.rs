@@ -591,6 +591,7 @@ fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::question::Question;
     use crate::generation::llama::tests::{fixtures, ids};
 
     fn open(path: &Path) -> LocalModel {
@@ -608,8 +609,10 @@ mod tests {
         Prompt {
             system: system.to_owned(),
             user: user.to_owned(),
-            question: user.to_owned(),
+            question: Question::parse(user).unwrap(),
+            word_weights: Vec::new(),
             passages: Vec::new(),
+            n_left_out: 0,
         }
     }
 
@@ -728,13 +731,14 @@ mod tests {
                 thousands(n_tokens)
             )
         );
-        let mut asked = prompt("", &long);
+        let mut asked = prompt("", "휴직 기간은?");
+        asked.user = long;
         let passage = |label| crate::prompt::Passage {
             label,
             source: String::new(),
             path: Vec::new(),
-            location: crate::document::Location::default(),
-            text: String::new(),
+            parts: Vec::new(),
+            hit_part: 0,
             similarity: 0.0,
         };
         asked.passages = (1..=8).map(passage).collect();

@@ -5,6 +5,7 @@
 mod attention;
 mod chat_template;
 mod config;
+mod extract;
 mod gguf;
 mod llama;
 mod local_model;
@@ -17,6 +18,7 @@ mod softmax;
 mod tokenizer;
 mod weights;
 
+pub use extract::Extract;
 pub use local_model::{Completion, Finish, LocalModel};
 
 use anyhow::Result;

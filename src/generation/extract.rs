@@ -1,0 +1,264 @@
+//! The default generator: quotes the sentences, items and rows that answer, verbatim.
+//!
+//! It writes nothing of its own but the headings its quotes stand under, so it cannot invent. A piece is judged by how much
+//! of the question it covers itself and together with its context (headings, lead-in of its list, question of its row), and
+//! by the rank of its passage.
+
+use anyhow::Result;
+
+use super::{Generate, GenerationOptions};
+use crate::answerability::{Haystack, coverage};
+use crate::embedding::Embed;
+use crate::embedding::static_embedding::{self, StaticEmbedding};
+use crate::prompt::{Passage, Prompt};
+use crate::question::Kind;
+use crate::sentence;
+
+/// The quotes together stay within this many characters unless one piece alone is longer.
+const MAX_CHARS: usize = 250;
+
+/// An overview (the question names a section and nothing else), or a list that a quote announces, may take this much.
+const MAX_OVERVIEW_CHARS: usize = 700;
+
+/// A further piece is quoted when it is at least this share as good as the best.
+const MIN_SHARE: f32 = 0.85;
+
+/// A line up to this long is quoted whole: a clause's second sentence is often its exception or its number.
+const MAX_LINE_CHARS: usize = 180;
+
+/// The generator that quotes.
+pub struct Extract {
+    /// Tells how near a piece is in meaning where no word is shared; quick enough for every piece of every passage.
+    embedder: StaticEmbedding<'static>,
+}
+
+impl Extract {
+    /// A generator that quotes.
+    ///
+    /// # Errors
+    /// When the built-in embedder cannot be opened.
+    pub fn new() -> Result<Extract> {
+        Ok(Extract {
+            embedder: static_embedding::builtin()?,
+        })
+    }
+}
+
+impl Generate for Extract {
+    fn name(&self) -> &str {
+        "extract"
+    }
+
+    fn passage_budget(&self) -> Option<usize> {
+        None
+    }
+
+    fn count_tokens(&self, text: &str) -> Result<usize> {
+        Ok(text.split_whitespace().count())
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &Prompt,
+        _options: &GenerationOptions,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<String> {
+        let mut pieces = pieces(prompt);
+        self.weigh(prompt, &mut pieces)?;
+        let text = write(&select(prompt, pieces));
+        on_text(&text);
+        Ok(text)
+    }
+}
+
+/// A line, sentence, item or row that may be quoted.
+struct Piece<'a> {
+    passage: &'a Passage,
+    /// Position within all pieces, in passage and document order.
+    order: usize,
+    text: &'a str,
+    /// What must be read with it: lead-in of its list, header of its table, question of its row.
+    context: &'a str,
+    /// Whether it says that what follows is the answer: `다음 각 호와 같다`.
+    announces: bool,
+    merit: f32,
+}
+
+impl Extract {
+    /// Sets each piece's merit.
+    fn weigh(&self, prompt: &Prompt, pieces: &mut [Piece<'_>]) -> Result<()> {
+        let question = self.embedder.embed_query(&prompt.question.text)?;
+        let read: Vec<String> = pieces
+            .iter()
+            .map(|piece| {
+                let heading = piece.passage.path.last().map_or("", String::as_str);
+                format!("{heading}\n{}\n{}", piece.context, piece.text)
+            })
+            .collect();
+        let vectors = self
+            .embedder
+            .embed_passages(&read.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for ((piece, read), vector) in pieces.iter_mut().zip(&read).zip(vectors) {
+            let meaning: f32 = question.iter().zip(vector).map(|(a, b)| a * b).sum();
+            let own = coverage(&prompt.word_weights, &Haystack::new(piece.text));
+            let whole = coverage(&prompt.word_weights, &Haystack::new(read));
+            let wants_number = prompt.question.kind == Kind::Quantity;
+            let number = wants_number
+                && piece
+                    .text
+                    .contains(|character: char| character.is_ascii_digit());
+            #[expect(clippy::cast_precision_loss, reason = "labels are small")]
+            let rank = 1.0 / piece.passage.label as f32;
+            piece.merit = 0.3 * own
+                + 0.3 * whole
+                + 0.3 * meaning
+                + 0.1 * rank
+                + if number { 0.1 } else { 0.0 };
+        }
+        Ok(())
+    }
+}
+
+/// All pieces of the passages, in order.
+fn pieces(prompt: &Prompt) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    for passage in &prompt.passages {
+        for part in &passage.parts {
+            let mut context = "";
+            let mut lines = part.text.lines().peekable();
+            let mut is_first = true;
+            while let Some(line) = lines.next() {
+                // A chunk of table rows begins with the table's header.
+                let is_header =
+                    is_first && is_row(line) && lines.peek().is_some_and(|next| is_row(next));
+                is_first = false;
+                if is_header || asks(line) {
+                    context = line;
+                    continue;
+                }
+                let whole = line.chars().count() <= MAX_LINE_CHARS || is_row(line);
+                for text in if whole {
+                    vec![line]
+                } else {
+                    sentence::split(line)
+                } {
+                    let announces = announces(text);
+                    pieces.push(Piece {
+                        passage,
+                        order: pieces.len(),
+                        text,
+                        context,
+                        announces,
+                        merit: 0.0,
+                    });
+                    if announces {
+                        context = text;
+                    }
+                }
+            }
+        }
+    }
+    pieces
+}
+
+/// The pieces to quote, in passage and document order.
+fn select<'a>(prompt: &Prompt, pieces: Vec<Piece<'a>>) -> Vec<Piece<'a>> {
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by(|&a, &b| pieces[b].merit.total_cmp(&pieces[a].merit).then(a.cmp(&b)));
+    let Some(&best) = order.first() else {
+        return pieces;
+    };
+    let mut max_chars = if is_overview(prompt) {
+        MAX_OVERVIEW_CHARS
+    } else {
+        MAX_CHARS
+    };
+    let mut chosen: Vec<usize> = Vec::new();
+    let mut n_chars = 0;
+    if pieces[best].announces || is_overview(prompt) {
+        // What was announced, or the section that was asked for, in its own order.
+        max_chars = MAX_OVERVIEW_CHARS;
+        let from = if pieces[best].announces { best } else { 0 };
+        let label = pieces[best].passage.label;
+        order = pieces
+            .iter()
+            .skip(from)
+            .filter(|piece| piece.passage.label == label)
+            .map(|piece| piece.order)
+            .collect();
+    }
+    for at in order {
+        let piece = &pieces[at];
+        let is_wanted =
+            max_chars == MAX_OVERVIEW_CHARS || piece.merit >= MIN_SHARE * pieces[best].merit;
+        let is_new = !chosen
+            .iter()
+            .any(|known| pieces[*known].text.contains(piece.text));
+        let length = piece.text.chars().count();
+        if is_wanted && is_new && (chosen.is_empty() || n_chars + length <= max_chars) {
+            n_chars += length;
+            chosen.push(at);
+        }
+    }
+    chosen.sort_unstable();
+    pieces
+        .into_iter()
+        .filter(|piece| chosen.contains(&piece.order))
+        .collect()
+}
+
+/// Whether the last heading of the best passage alone covers the question.
+fn is_overview(prompt: &Prompt) -> bool {
+    prompt.passages.first().is_some_and(|passage| {
+        let heading = Haystack::new(passage.path.last().map_or("", String::as_str));
+        !prompt.word_weights.is_empty()
+            && prompt
+                .word_weights
+                .iter()
+                .all(|(word, _)| heading.cover(word) > 0.8)
+    })
+}
+
+/// Whether a line is a row of a table.
+fn is_row(line: &str) -> bool {
+    line.contains(" | ")
+}
+
+/// Whether a line introduces the items or the table that follow it.
+fn announces(text: &str) -> bool {
+    text.ends_with(':')
+        || ["다음과 같", "다음 각", "다음 표", "아래와 같", "아래 표"]
+            .iter()
+            .any(|words| text.contains(words))
+}
+
+/// Whether a line is the question of a row whose other columns answer it.
+fn asks(line: &str) -> bool {
+    let column = line.split_once(": ").map_or("", |(column, _)| column);
+    line.ends_with('?')
+        || matches!(
+            column.trim().to_lowercase().as_str(),
+            "질문" | "문의" | "문의사항" | "question" | "q"
+        )
+}
+
+/// Quotes as Markdown: a heading for each section, a list item for each piece, each marked with its passage.
+fn write(pieces: &[Piece<'_>]) -> String {
+    let mut lines = Vec::new();
+    let mut label = 0;
+    for piece in pieces {
+        let heading = piece
+            .passage
+            .path
+            .last()
+            .filter(|heading| !piece.text.starts_with(heading.as_str()));
+        if piece.passage.label != label
+            && let Some(heading) = heading
+        {
+            lines.push(format!("**{heading}**"));
+        }
+        label = piece.passage.label;
+        lines.push(format!("- {} [{label}]", piece.text));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,493 @@
+//! The graph over the vector cache: built by `hnsw_rs`, kept as a flat file, searched where it lies.
+//!
+//! Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
+//! world graphs" (2016). `hnsw_rs` would copy the whole graph to load it, two seconds for 100,000 vectors; here a search
+//! touches only the pages it walks over. Rows with equal vectors would crowd each other's neighbours out of reach, so
+//! one of them stands in the graph and the others are listed beside it. A graph is never changed: rows that came after
+//! it are scanned, and when they are many it is built anew.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use hnsw_rs::anndists::dist::distances::Distance;
+use hnsw_rs::hnsw::Hnsw;
+
+use super::mapped::{Builder, Kind, Mapped, Parameters};
+use super::vectors::{Row, Similarity, VectorCache};
+
+/// Neighbours of a node in the upper layers (M of the paper); the lowest layer has twice as many.
+const MAX_NEIGHBOURS: usize = 16;
+const MAX_NEIGHBOURS_LOWEST: usize = 2 * MAX_NEIGHBOURS;
+/// Candidates looked at while a row is put in; 200 as usual.
+const EF_CONSTRUCTION: usize = 200;
+/// What `hnsw_rs` calls for when a graph is to be complete.
+const MAX_LAYERS: usize = 16;
+
+/// Neighbours in the lowest layer: for each row [`MAX_NEIGHBOURS_LOWEST`] rows.
+const LOWEST: usize = 0;
+/// The layers above: for each slot the row and [`MAX_NEIGHBOURS`] slots of the same layer. The slots of one row follow
+/// each other, lowest layer first, so that the slot before is the same row one layer down.
+const UPPER: usize = 1;
+/// Pairs (row in the graph, row with an equal vector), ascending.
+const TWINS: usize = 2;
+const UPPER_WIDTH: usize = 1 + MAX_NEIGHBOURS;
+/// Fills up lists that are not full.
+const NONE: u32 = u32::MAX;
+
+/// The mapped file.
+#[derive(Debug)]
+pub(super) struct Graph {
+    file: Mapped,
+    n_rows: usize,
+    /// Where a search begins: a slot of the highest layer and that layer's number, or a row when it is 0.
+    entry: usize,
+    n_layers_above: usize,
+}
+
+impl Graph {
+    /// Maps the graph whose header has this checksum.
+    pub(super) fn open(path: &Path, checksum: u32) -> Result<Graph> {
+        let file = Mapped::open(path, Kind::Graph, checksum)?;
+        let [n_rows, entry, n_layers_above, ..] = *file.parameters();
+        let n_rows = usize::try_from(n_rows)?;
+        ensure!(
+            file.section_bytes(LOWEST) == n_rows * MAX_NEIGHBOURS_LOWEST * 4,
+            "{}: damaged",
+            path.display()
+        );
+        let (entry, n_layers_above) = (usize::try_from(entry)?, usize::try_from(n_layers_above)?);
+        Ok(Graph {
+            file,
+            n_rows,
+            entry,
+            n_layers_above,
+        })
+    }
+
+    /// The graph is over the first so many rows of the vector cache.
+    pub(super) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    pub(super) fn file(&self) -> &Mapped {
+        &self.file
+    }
+
+    /// About the `ef` rows most similar to the query, best first, with their quantised similarity.
+    pub(super) fn search(
+        &self,
+        cache: &VectorCache,
+        query: &Row,
+        ef: usize,
+    ) -> Result<Vec<(usize, f32)>> {
+        let similarity = Similarity::new();
+        let similarity_to =
+            |row: usize| -> Result<f32> { Ok(similarity.of(query.as_bytes(), cache.row(row)?)) };
+        let start = self.descend(&similarity_to)?;
+        let mut found = self.search_lowest(&similarity_to, start, ef.max(1))?;
+        self.add_twins(&mut found)?;
+        Ok(found)
+    }
+
+    /// From the entry down through the upper layers, in each to the nearest node that steps reach.
+    fn descend(&self, similarity_to: &impl Fn(usize) -> Result<f32>) -> Result<usize> {
+        if self.n_layers_above == 0 {
+            return Ok(self.entry);
+        }
+        let mut slot = self.entry;
+        let mut best = similarity_to(self.row_of_slot(slot)?)?;
+        for layer in (1..=self.n_layers_above).rev() {
+            while let Some((better, neighbour)) =
+                self.better_neighbour(slot, best, similarity_to)?
+            {
+                (best, slot) = (better, neighbour);
+            }
+            if layer > 1 {
+                slot = slot.checked_sub(1).context("graph: damaged")?;
+            }
+        }
+        self.row_of_slot(slot)
+    }
+
+    fn better_neighbour(
+        &self,
+        slot: usize,
+        best: f32,
+        similarity_to: &impl Fn(usize) -> Result<f32>,
+    ) -> Result<Option<(f32, usize)>> {
+        let mut better = None;
+        let mut best = best;
+        for neighbour in self.list(UPPER, slot * UPPER_WIDTH + 1, MAX_NEIGHBOURS)? {
+            let found = similarity_to(self.row_of_slot(neighbour)?)?;
+            if found > best {
+                best = found;
+                better = Some((found, neighbour));
+            }
+        }
+        Ok(better)
+    }
+
+    fn search_lowest(
+        &self,
+        similarity_to: &impl Fn(usize) -> Result<f32>,
+        start: usize,
+        ef: usize,
+    ) -> Result<Vec<(usize, f32)>> {
+        let mut visited = Visited::new(self.n_rows);
+        visited.insert(start)?;
+        let first = Step {
+            similarity: similarity_to(start)?,
+            row: start,
+        };
+        let mut open = BinaryHeap::from([first]);
+        // The worst of the found is on top.
+        let mut found = BinaryHeap::from([std::cmp::Reverse(first)]);
+        while let Some(step) = open.pop() {
+            let worst = found
+                .peek()
+                .map_or(f32::NEG_INFINITY, |worst| worst.0.similarity);
+            if found.len() >= ef && step.similarity < worst {
+                break;
+            }
+            for row in self.list(
+                LOWEST,
+                step.row * MAX_NEIGHBOURS_LOWEST,
+                MAX_NEIGHBOURS_LOWEST,
+            )? {
+                if !visited.insert(row)? {
+                    continue;
+                }
+                let next = Step {
+                    similarity: similarity_to(row)?,
+                    row,
+                };
+                if found.len() < ef || found.peek().is_none_or(|worst| next > worst.0) {
+                    open.push(next);
+                    found.push(std::cmp::Reverse(next));
+                    if found.len() > ef {
+                        found.pop();
+                    }
+                }
+            }
+        }
+        Ok(found
+            .into_sorted_vec()
+            .into_iter()
+            .map(|step| (step.0.row, step.0.similarity))
+            .collect())
+    }
+
+    fn add_twins(&self, found: &mut Vec<(usize, f32)>) -> Result<()> {
+        let n_twins = self.file.section_bytes(TWINS) / 8;
+        if n_twins == 0 {
+            return Ok(());
+        }
+        let pair = |i: usize| -> Result<(usize, usize)> {
+            Ok((
+                usize::try_from(self.file.u32_at(TWINS, 2 * i)?)?,
+                usize::try_from(self.file.u32_at(TWINS, 2 * i + 1)?)?,
+            ))
+        };
+        for (row, similarity) in found.clone() {
+            let (mut low, mut high) = (0, n_twins);
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                if pair(middle)?.0 < row {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            while low < n_twins && pair(low)?.0 == row {
+                found.push((pair(low)?.1, similarity));
+                low += 1;
+            }
+        }
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        Ok(())
+    }
+
+    fn row_of_slot(&self, slot: usize) -> Result<usize> {
+        Ok(usize::try_from(
+            self.file.u32_at(UPPER, slot * UPPER_WIDTH)?,
+        )?)
+    }
+
+    /// The numbers of a list, without what fills it up.
+    fn list(&self, section: usize, start: usize, n: usize) -> Result<impl Iterator<Item = usize>> {
+        let (numbers, _) = self
+            .file
+            .bytes(section, start * 4..(start + n) * 4)?
+            .as_chunks::<4>();
+        Ok(numbers
+            .iter()
+            .map(|bytes| u32::from_le_bytes(*bytes))
+            .take_while(|&number| number != NONE)
+            .filter_map(|number| usize::try_from(number).ok()))
+    }
+}
+
+/// A row that the search has reached; the more similar is the greater.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    similarity: f32,
+    row: usize,
+}
+
+impl Ord for Step {
+    fn cmp(&self, other: &Step) -> std::cmp::Ordering {
+        self.similarity
+            .total_cmp(&other.similarity)
+            .then(other.row.cmp(&self.row))
+    }
+}
+
+impl PartialOrd for Step {
+    fn partial_cmp(&self, other: &Step) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Step) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Step {}
+
+/// A bit for each row.
+struct Visited(Vec<u64>);
+
+impl Visited {
+    fn new(n_rows: usize) -> Visited {
+        Visited(vec![0; n_rows.div_ceil(64)])
+    }
+
+    /// Whether the row was new.
+    fn insert(&mut self, row: usize) -> Result<bool> {
+        let bits = self.0.get_mut(row / 64).context("graph: damaged")?;
+        let bit = 1 << (row % 64);
+        let is_new = *bits & bit == 0;
+        *bits |= bit;
+        Ok(is_new)
+    }
+}
+
+/// 1 - cosine, never below zero: rounding makes a vector a little more than itself, which `hnsw_rs` would not survive.
+#[derive(Debug, Clone, Copy)]
+struct RowDistance(Similarity);
+
+impl Distance<u8> for RowDistance {
+    fn eval(&self, a: &[u8], b: &[u8]) -> f32 {
+        (1.0 - self.0.of(a, b)).max(0.0)
+    }
+}
+
+/// Rows that are put in between two looks at whether to go on.
+const ROWS_PER_STEP: usize = 10_000;
+
+/// Builds the graph over all rows of the cache and writes it. Returns the checksum of its header.
+pub(super) fn build(path: &Path, cache: &VectorCache) -> Result<u32> {
+    let folder = path.parent().context("a file without a folder")?;
+    let (distinct, twins) = distinct_rows(cache)?;
+    let distance = RowDistance(Similarity::new());
+    let hnsw = Hnsw::<u8, RowDistance>::new(
+        MAX_NEIGHBOURS,
+        distinct.len(),
+        MAX_LAYERS,
+        EF_CONSTRUCTION,
+        distance,
+    );
+    for rows in distinct.chunks(ROWS_PER_STEP) {
+        let rows = rows
+            .iter()
+            .map(|&row| Ok((cache.row(row)?, row)))
+            .collect::<Result<Vec<_>>>()?;
+        hnsw.parallel_insert_slice(&rows);
+    }
+    let flat = flatten(&hnsw, cache.n_rows())?;
+    drop(hnsw);
+
+    let mut builder = Builder::new(folder)?;
+    for numbers in [&flat.lowest, &flat.upper, &twins] {
+        builder.begin_section()?;
+        for number in numbers {
+            builder.write(&number.to_le_bytes())?;
+        }
+    }
+    let mut parameters = Parameters::default();
+    parameters[0] = u64::try_from(cache.n_rows())?;
+    parameters[1] = u64::try_from(flat.entry)?;
+    parameters[2] = u64::try_from(flat.n_layers_above)?;
+    builder.finish(path, Kind::Graph, &parameters)
+}
+
+/// One row of each distinct vector, and the others as pairs (row, its twin), flat and ascending.
+fn distinct_rows(cache: &VectorCache) -> Result<(Vec<usize>, Vec<u32>)> {
+    let mut first_of = HashMap::new();
+    let mut distinct = Vec::new();
+    let mut pairs = Vec::new();
+    for row in 0..cache.n_rows() {
+        let first = *first_of.entry(cache.row(row)?).or_insert(row);
+        if first == row {
+            distinct.push(row);
+        } else {
+            pairs.push([u32::try_from(first)?, u32::try_from(row)?]);
+        }
+    }
+    pairs.sort_unstable();
+    Ok((distinct, pairs.into_flattened()))
+}
+
+struct Flat {
+    lowest: Vec<u32>,
+    upper: Vec<u32>,
+    entry: usize,
+    n_layers_above: usize,
+}
+
+fn flatten(hnsw: &Hnsw<'_, u8, RowDistance>, n_rows: usize) -> Result<Flat> {
+    let points = hnsw.get_point_indexation();
+    // First where each row's slots begin, since lists refer to them.
+    let mut first_slot = HashMap::new();
+    let mut n_slots = 0;
+    let mut flat = Flat {
+        lowest: vec![NONE; n_rows * MAX_NEIGHBOURS_LOWEST],
+        upper: Vec::new(),
+        entry: 0,
+        n_layers_above: 0,
+    };
+    for layer in 1..MAX_LAYERS {
+        for point in points.get_layer_iterator(layer) {
+            first_slot.insert(point.get_origin_id(), n_slots);
+            if layer > flat.n_layers_above {
+                flat.n_layers_above = layer;
+                flat.entry = n_slots + layer - 1;
+            }
+            n_slots += layer;
+        }
+    }
+    flat.upper = vec![NONE; n_slots * UPPER_WIDTH];
+    for top in 0..MAX_LAYERS {
+        for point in points.get_layer_iterator(top) {
+            let row = point.get_origin_id();
+            if flat.n_layers_above == 0 {
+                flat.entry = row;
+            }
+            for (layer, mut neighbours) in point
+                .get_neighborhood_id()
+                .into_iter()
+                .enumerate()
+                .take(top + 1)
+            {
+                neighbours.retain(|neighbour| {
+                    usize::from(neighbour.p_id.0) >= layer && neighbour.d_id != row
+                });
+                neighbours.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+                let list = if layer == 0 {
+                    let start = row * MAX_NEIGHBOURS_LOWEST;
+                    flat.lowest.get_mut(start..start + MAX_NEIGHBOURS_LOWEST)
+                } else {
+                    let slot = first_slot.get(&row).context("no slot")? + layer - 1;
+                    let entry = flat
+                        .upper
+                        .get_mut(slot * UPPER_WIDTH..(slot + 1) * UPPER_WIDTH);
+                    entry.and_then(|entry| {
+                        let (own, list) = entry.split_first_mut()?;
+                        *own = u32::try_from(row).ok()?;
+                        Some(list)
+                    })
+                };
+                for (place, neighbour) in list
+                    .context("graph: a row out of range")?
+                    .iter_mut()
+                    .zip(&neighbours)
+                {
+                    let number = match layer {
+                        0 => neighbour.d_id,
+                        _ => first_slot.get(&neighbour.d_id).context("no slot")? + layer - 1,
+                    };
+                    *place = u32::try_from(number)?;
+                }
+            }
+        }
+    }
+    Ok(flat)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vectors;
+    use super::super::vectors::tests::unit_vectors;
+    use super::*;
+
+    const DIMENSION: usize = 32;
+
+    fn cache_of(folder: &Path, rows: &[Vec<f32>]) -> VectorCache {
+        let path = folder.join("vectors");
+        let checksum = vectors::write(&path, DIMENSION, None, |push| {
+            rows.iter().zip(1..).try_for_each(|(row, id)| push(id, row))
+        })
+        .unwrap();
+        VectorCache::open(&path, checksum, DIMENSION).unwrap()
+    }
+
+    fn graph_of(folder: &Path, cache: &VectorCache) -> Graph {
+        let path = folder.join("graph");
+        let checksum = build(&path, cache).unwrap();
+        Graph::open(&path, checksum).unwrap()
+    }
+
+    #[test]
+    fn the_graph_finds_what_a_scan_finds() {
+        let folder = tempfile::tempdir().unwrap();
+        let vectors = unit_vectors(3000, DIMENSION, 3);
+        let cache = cache_of(folder.path(), &vectors);
+        let graph = graph_of(folder.path(), &cache);
+        let queries = unit_vectors(50, DIMENSION, 4);
+        let mut n_found = 0;
+        for query in &queries {
+            let query = Row::new(query);
+            let expected = cache.scan(&query, 0, 10).unwrap();
+            let found = graph.search(&cache, &query, 64).unwrap();
+            n_found += expected
+                .iter()
+                .filter(|expected| found.contains(expected))
+                .count();
+        }
+        // Measured: 500 of 500.
+        assert!(n_found >= 495, "{n_found} of 500");
+    }
+
+    #[test]
+    fn equal_vectors_are_all_found_and_hide_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut vectors = unit_vectors(500, DIMENSION, 5);
+        let same = vectors[7].clone();
+        vectors.extend(std::iter::repeat_n(same.clone(), 300));
+        let cache = cache_of(folder.path(), &vectors);
+        let graph = graph_of(folder.path(), &cache);
+        let found = graph.search(&cache, &Row::new(&same), 10).unwrap();
+        let equal: Vec<usize> = found.iter().take(301).map(|found| found.0).collect();
+        let expected: Vec<usize> = std::iter::once(7).chain(500..800).collect();
+        assert_eq!(equal, expected);
+        for (row, vector) in vectors.iter().enumerate().take(500) {
+            let found = graph.search(&cache, &Row::new(vector), 16).unwrap();
+            assert!(found.iter().any(|found| found.0 == row), "row {row}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_graphs_work() {
+        for n in 1..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let vectors = unit_vectors(n, DIMENSION, 6);
+            let cache = cache_of(folder.path(), &vectors);
+            let graph = graph_of(folder.path(), &cache);
+            let found = graph.search(&cache, &Row::new(&vectors[0]), 32).unwrap();
+            assert_eq!((found.len(), found[0].0), (n, 0));
+        }
+    }
+}

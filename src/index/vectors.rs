@@ -1,0 +1,375 @@
+//! The vector cache: all vectors quantised to 8 bits, mapped into memory, scanned or handed to the graph.
+//!
+//! A row is the vector's numbers as `i8` in units of the row's own scale, then that scale (`f32`). The quantised
+//! similarity only chooses candidates; the caller computes theirs again from the vectors in the database. Rows are in
+//! ascending order of vector id, and a new cache keeps the rows of the one before it, dead ones too, so that a graph
+//! over them stays right; only a new graph starts from living rows alone.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+
+use super::mapped::{Builder, Kind, Mapped, Parameters};
+
+const ROWS: usize = 0;
+const IDS: usize = 1;
+/// Bytes that follow a row's numbers: its scale.
+const SCALE_BYTES: usize = 4;
+/// Rows that are checked and scanned together; about a quarter of a megabyte, so that they are still in the cache of
+/// the processor after the check.
+const ROWS_PER_PIECE: usize = 1024;
+
+/// The mapped file.
+#[derive(Debug)]
+pub(super) struct VectorCache {
+    file: Mapped,
+    dimension: usize,
+    n_rows: usize,
+    last_id: i64,
+}
+
+/// A vector in the form of a row: `dimension` numbers and the scale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row(Vec<u8>);
+
+impl Row {
+    /// Quantises a vector; the largest number becomes ±127.
+    pub(super) fn new(vector: &[f32]) -> Row {
+        let largest = vector.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
+        let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "within ±127 by the choice of scale"
+        )]
+        let numbers = vector
+            .iter()
+            .map(|x| ((x / scale).round() as i8).cast_unsigned());
+        Row(numbers.chain(scale.to_le_bytes()).collect())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl VectorCache {
+    /// Maps the cache of vectors of this dimension whose header has this checksum.
+    pub(super) fn open(path: &Path, checksum: u32, dimension: usize) -> Result<VectorCache> {
+        let file = Mapped::open(path, Kind::Vectors, checksum)?;
+        let [stored_dimension, n_rows, last_id, ..] = *file.parameters();
+        let n_rows = usize::try_from(n_rows)?;
+        ensure!(
+            stored_dimension == u64::try_from(dimension)?
+                && file.section_bytes(ROWS) == n_rows * (dimension + SCALE_BYTES)
+                && file.section_bytes(IDS) == n_rows * 8,
+            "{}: damaged",
+            path.display()
+        );
+        Ok(VectorCache {
+            file,
+            dimension,
+            n_rows,
+            last_id: i64::try_from(last_id)?,
+        })
+    }
+
+    pub(super) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Vectors with greater ids are not in the cache.
+    pub(super) fn last_id(&self) -> i64 {
+        self.last_id
+    }
+
+    pub(super) fn file(&self) -> &Mapped {
+        &self.file
+    }
+
+    /// The vector a row was made from.
+    pub(super) fn id(&self, row: usize) -> Result<i64> {
+        Ok(i64::try_from(self.file.u64_at(IDS, row)?)?)
+    }
+
+    /// Bytes of a row, as [`Row`] has them.
+    pub(super) fn row(&self, row: usize) -> Result<&[u8]> {
+        let n_bytes = self.dimension + SCALE_BYTES;
+        self.file.bytes(ROWS, row * n_bytes..(row + 1) * n_bytes)
+    }
+
+    /// The `n` rows from `first` on that are most similar to the query, best first, with their quantised similarity.
+    pub(super) fn scan(&self, query: &Row, first: usize, n: usize) -> Result<Vec<(usize, f32)>> {
+        let similarity = Similarity::new();
+        let n_bytes = self.dimension + SCALE_BYTES;
+        let mut best = Best::new(n);
+        for start in (first..self.n_rows).step_by(ROWS_PER_PIECE) {
+            let end = self.n_rows.min(start + ROWS_PER_PIECE);
+            let rows = self.file.bytes(ROWS, start * n_bytes..end * n_bytes)?;
+            for (i, row) in rows.chunks_exact(n_bytes).enumerate() {
+                best.offer(start + i, similarity.of(query.as_bytes(), row));
+            }
+        }
+        Ok(best.into_sorted())
+    }
+}
+
+/// Writes a cache with the rows of `old` (the first `n_kept`) and then the given vectors, in ascending order of id.
+/// Returns the checksum of its header.
+pub(super) fn write(
+    path: &Path,
+    dimension: usize,
+    old: Option<&VectorCache>,
+    new: impl FnOnce(&mut dyn FnMut(i64, &[f32]) -> Result<()>) -> Result<()>,
+) -> Result<u32> {
+    let Some(folder) = path.parent() else {
+        bail!("{}: no folder", path.display())
+    };
+    let mut builder = Builder::new(folder)?;
+    builder.begin_section()?;
+    let mut ids = Vec::new();
+    if let Some(old) = old {
+        for row in 0..old.n_rows {
+            builder.write(old.row(row)?)?;
+            ids.push(old.id(row)?);
+        }
+    }
+    new(&mut |id, vector| {
+        ensure!(
+            vector.len() == dimension,
+            "vector {id}: {} dimensions, expected {dimension}",
+            vector.len()
+        );
+        ensure!(
+            ids.last().is_none_or(|&last| last < id),
+            "vector {id}: out of order"
+        );
+        ids.push(id);
+        builder.write(Row::new(vector).as_bytes())
+    })?;
+    builder.begin_section()?;
+    for id in &ids {
+        builder.write(&id.to_le_bytes())?;
+    }
+    let mut parameters = Parameters::default();
+    parameters[0] = u64::try_from(dimension)?;
+    parameters[1] = u64::try_from(ids.len())?;
+    parameters[2] = u64::try_from(ids.last().copied().unwrap_or(0))?;
+    builder.finish(path, Kind::Vectors, &parameters)
+}
+
+/// The best `n` of many; of equals the first.
+pub(super) struct Best<S> {
+    n: usize,
+    /// A heap would do; sorting a buffer of twice the length now and then is simpler and as fast.
+    buffer: Vec<(usize, S)>,
+    worst: Option<S>,
+}
+
+impl<S: Copy + PartialOrd> Best<S> {
+    pub(super) fn new(n: usize) -> Best<S> {
+        Best {
+            n,
+            buffer: Vec::new(),
+            worst: None,
+        }
+    }
+
+    /// What an item must exceed to be among the best, as far as is known.
+    pub(super) fn worst(&self) -> Option<S> {
+        self.worst
+    }
+
+    /// Items are offered in ascending order.
+    #[inline]
+    pub(super) fn offer(&mut self, item: usize, similarity: S) {
+        if self.worst.is_none_or(|worst| similarity > worst) {
+            self.buffer.push((item, similarity));
+            if self.buffer.len() >= 2 * self.n + 64 {
+                self.prune();
+            }
+        }
+    }
+
+    fn prune(&mut self) {
+        // Nothing that is not a number gets here: rows, scales and weights are finite.
+        self.buffer.sort_unstable_by(|a, b| {
+            let order = b.1.partial_cmp(&a.1).unwrap_or(std::cmp::Ordering::Equal);
+            order.then(a.0.cmp(&b.0))
+        });
+        self.buffer.truncate(self.n);
+        if self.n > 0 && self.buffer.len() == self.n {
+            self.worst = self.buffer.last().map(|last| last.1);
+        }
+    }
+
+    pub(super) fn into_sorted(mut self) -> Vec<(usize, S)> {
+        self.prune();
+        self.buffer
+    }
+}
+
+/// Cosine similarity of two rows, with the widest instructions this processor has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Similarity {
+    dot: fn(&[u8], &[u8]) -> i32,
+}
+
+impl Similarity {
+    pub(super) fn new() -> Similarity {
+        Similarity { dot: fastest_dot() }
+    }
+
+    /// Of two rows of the same length.
+    #[inline]
+    pub(super) fn of(self, a: &[u8], b: &[u8]) -> f32 {
+        let (Some((a, a_scale)), Some((b, b_scale))) = (
+            a.split_last_chunk::<SCALE_BYTES>(),
+            b.split_last_chunk::<SCALE_BYTES>(),
+        ) else {
+            return 0.0;
+        };
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "24 bits are more than the numbers deserve"
+        )]
+        let dot = (self.dot)(a, b) as f32;
+        dot * f32::from_le_bytes(*a_scale) * f32::from_le_bytes(*b_scale)
+    }
+}
+
+/// Sum of products of signed bytes. The sum of 65,536 of them still fits; saying that it may wrap lets the compiler use
+/// vector instructions in builds that check for overflow, too.
+#[inline(always)]
+fn dot(a: &[u8], b: &[u8]) -> i32 {
+    a.iter().zip(b).fold(0_i32, |sum, (a, b)| {
+        sum.wrapping_add(i32::from(a.cast_signed()).wrapping_mul(i32::from(b.cast_signed())))
+    })
+}
+
+/// NEON is part of every 64-bit ARM processor, so there [`dot`] is compiled for it already.
+#[cfg(not(target_arch = "x86_64"))]
+fn fastest_dot() -> fn(&[u8], &[u8]) -> i32 {
+    |a, b| dot(a, b)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn fastest_dot() -> fn(&[u8], &[u8]) -> i32 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn dot_avx512(a: &[u8], b: &[u8]) -> i32 {
+        dot(a, b)
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn dot_avx2(a: &[u8], b: &[u8]) -> i32 {
+        dot(a, b)
+    }
+
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+    {
+        #[expect(
+            unsafe_code,
+            reason = "a function compiled for instructions that not all processors have"
+        )]
+        // SAFETY: the processor has just been found to have them.
+        return |a, b| unsafe { dot_avx512(a, b) };
+    }
+    if is_x86_feature_detected!("avx2") {
+        #[expect(
+            unsafe_code,
+            reason = "a function compiled for instructions that not all processors have"
+        )]
+        // SAFETY: the processor has just been found to have them.
+        return |a, b| unsafe { dot_avx2(a, b) };
+    }
+    |a, b| dot(a, b)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Unit vectors around a few centres, as those of texts are; the same for the same seed.
+    pub(in super::super) fn unit_vectors(n: usize, dimension: usize, seed: u64) -> Vec<Vec<f32>> {
+        let mut state = seed;
+        let mut random = move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            f32::from(u16::try_from(state >> 48).unwrap()) / 32768.0 - 1.0
+        };
+        let centres: Vec<Vec<f32>> = (0..16)
+            .map(|_| (0..dimension).map(|_| random()).collect())
+            .collect();
+        (0..n)
+            .map(|i| {
+                let vector: Vec<f32> = centres[i % 16].iter().map(|x| x + random()).collect();
+                let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+                vector.iter().map(|x| x / length).collect()
+            })
+            .collect()
+    }
+
+    pub(in super::super) fn exact(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(x, y)| x * y).sum()
+    }
+
+    #[test]
+    fn quantised_similarity_is_near_the_exact_one_on_every_instruction_set() {
+        for dimension in [1, 7, 64, 256, 384, 1024] {
+            let vectors = unit_vectors(40, dimension, 1);
+            for (a, b) in vectors.iter().zip(&vectors[20..]) {
+                let (row_a, row_b) = (Row::new(a), Row::new(b));
+                let fast = Similarity::new().of(row_a.as_bytes(), row_b.as_bytes());
+                let portable = Similarity { dot }.of(row_a.as_bytes(), row_b.as_bytes());
+                assert_eq!(fast.to_bits(), portable.to_bits(), "{dimension} dimensions");
+                assert!((fast - exact(a, b)).abs() < 0.01, "{dimension} dimensions");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scan_finds_the_rows_a_sort_finds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors");
+        let vectors = unit_vectors(3000, 32, 2);
+        let write_some = |path: &Path, old: Option<&VectorCache>, range: std::ops::Range<usize>| {
+            write(path, 32, old, |push| {
+                range
+                    .into_iter()
+                    .try_for_each(|i| push(i64::try_from(i).unwrap() * 2 + 1, &vectors[i]))
+            })
+            .unwrap()
+        };
+        let first = write_some(&path, None, 0..1000);
+        let first = VectorCache::open(&path, first, 32).unwrap();
+        let second = folder.path().join("more vectors");
+        let checksum = write_some(&second, Some(&first), 1000..3000);
+        let cache = VectorCache::open(&second, checksum, 32).unwrap();
+        assert_eq!(
+            (cache.n_rows(), cache.last_id(), cache.id(2999).unwrap()),
+            (3000, 5999, 5999)
+        );
+
+        let query = Row::new(&vectors[5]);
+        let similarity = Similarity::new();
+        let mut all: Vec<(usize, f32)> = (700..3000)
+            .map(|row| {
+                (
+                    row,
+                    similarity.of(query.as_bytes(), cache.row(row).unwrap()),
+                )
+            })
+            .collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        for n in [0, 1, 10, 100, 2300, 5000] {
+            assert_eq!(
+                cache.scan(&query, 700, n).unwrap(),
+                all[..n.min(2300)],
+                "{n} best"
+            );
+        }
+        assert!(VectorCache::open(&second, checksum, 16).is_err());
+    }
+}

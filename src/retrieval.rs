@@ -1,0 +1,325 @@
+//! Question → ranked chunks.
+//!
+//! Two legs look at every chunk: cosine similarity of embeddings (dense) and BM25 over character bigrams and words
+//! without particles (lexical). Their scores are fused as z-normalised sum over the candidates of both legs: rank-based
+//! fusion let a weak dense leg pull a strong lexical one down by up to 0.1 MRR on Korean question sets, this never did
+//! by more than 0.015.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Result;
+
+use crate::embedding::Embed;
+use crate::index::{ChunkId, Reader, Scored, StoredChunk, lexical};
+use crate::question::Question;
+use crate::reranking::Reranker;
+
+/// Candidates each leg contributes.
+const CANDIDATES: usize = 100;
+
+/// Chunks that a cross-encoder reads: published gains on Korean sets are with twenty.
+const SHORTLIST: usize = 20;
+
+/// Share of the dense leg in the sum.
+const DENSE_WEIGHT: f32 = 0.3;
+
+/// k1 + 1 of BM25 as SQLite's FTS5 computes it (k1 = 1.2): what a term's weight tends to as it is repeated.
+const BM25_CEILING: f32 = 2.2;
+
+/// A chunk that was found, with what each leg thought of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// The chunk.
+    pub chunk: StoredChunk,
+    /// 0 to 1, in the order of the hits and comparable between questions: how much of the ideal the best hit reaches,
+    /// falling with the fused score.
+    pub similarity: f32,
+    /// Cosine of question and chunk, -1 to 1.
+    pub dense: f32,
+    /// BM25 of question and chunk, 0 when they share no term.
+    pub lexical: f32,
+    /// Rank in the dense leg, from 1, if the leg found it.
+    pub dense_rank: Option<usize>,
+    /// Rank in the lexical leg, from 1, if the leg found it.
+    pub lexical_rank: Option<usize>,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Retrieval {
+    /// The chunks, best first, identical texts once.
+    pub hits: Vec<Hit>,
+    /// BM25 of a chunk that would hold every term of the question as often as counts.
+    pub ideal_lexical: f32,
+    /// Best similarity a cross-encoder gave, if one re-ordered the hits.
+    pub reranked: Option<f32>,
+    /// How far the best chunk of the lexical leg is ahead of the second, as a share of its score, 0 to 1.
+    pub lexical_margin: f32,
+}
+
+/// Finds the `top_k` chunks that answer a question.
+///
+/// # Errors
+/// When the index cannot be read or the embedder fails.
+pub fn retrieve(
+    reader: &Reader,
+    embedder: &dyn Embed,
+    question: &Question,
+    top_k: usize,
+) -> Result<Retrieval> {
+    let n_candidates = CANDIDATES.max(top_k);
+    let terms = lexical::terms(&question.search_text());
+    let query = embedder.embed_query(&question.text)?;
+    let dense = reader.nearest(&query, n_candidates)?;
+    let lexical = reader.lexical(&terms, n_candidates)?;
+    let ideal_lexical = ideal(reader, &terms)?;
+
+    let mut candidates = candidates(&dense, &lexical);
+    let ids: Vec<ChunkId> = candidates.iter().map(|candidate| candidate.id).collect();
+    for (candidate, similarity) in candidates
+        .iter_mut()
+        .zip(reader.similarities(&query, &ids)?)
+    {
+        candidate.dense = similarity;
+    }
+    fuse(&mut candidates);
+    candidates.sort_by(|a, b| b.fused.total_cmp(&a.fused).then(a.id.cmp(&b.id)));
+    let reached = candidates.first().map_or(0.0, |best| {
+        let share = if ideal_lexical > 0.0 {
+            best.lexical / ideal_lexical
+        } else {
+            0.0
+        };
+        (DENSE_WEIGHT * best.dense + (1.0 - DENSE_WEIGHT) * share).clamp(0.0, 1.0)
+    });
+    let best_fused = candidates.first().map_or(0.0, |best| best.fused);
+
+    // Identical texts are shown once, so more are looked at than asked for.
+    candidates.truncate(2 * top_k);
+    let ids: Vec<ChunkId> = candidates.iter().map(|candidate| candidate.id).collect();
+    let mut texts = HashSet::new();
+    let mut hits = Vec::new();
+    for (candidate, chunk) in candidates.into_iter().zip(reader.chunks(&ids)?) {
+        if hits.len() < top_k && texts.insert(chunk.chunk.embedded_text()) {
+            let similarity = reached * (candidate.fused - best_fused).exp();
+            hits.push(candidate.into_hit(chunk, similarity));
+        }
+    }
+    Ok(Retrieval {
+        hits,
+        ideal_lexical,
+        reranked: None,
+        lexical_margin: margin(&lexical),
+    })
+}
+
+/// Finds the `top_k` chunks that answer a question, re-ordered by a cross-encoder if there is one. It reads a shortlist of
+/// [`SHORTLIST`] chunks, with their headings.
+///
+/// # Errors
+/// When the index cannot be read or a model fails.
+pub fn retrieve_reranked(
+    reader: &Reader,
+    embedder: &dyn Embed,
+    reranker: Option<&Reranker>,
+    question: &Question,
+    top_k: usize,
+) -> Result<Retrieval> {
+    let Some(reranker) = reranker else {
+        return retrieve(reader, embedder, question, top_k);
+    };
+    let mut retrieval = retrieve(reader, embedder, question, SHORTLIST.max(top_k))?;
+    let texts: Vec<String> = retrieval
+        .hits
+        .iter()
+        .map(|hit| hit.chunk.chunk.embedded_text())
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let similarities = reranker.similarities(&question.text, &texts)?;
+    for (hit, similarity) in retrieval.hits.iter_mut().zip(similarities) {
+        hit.similarity = similarity;
+    }
+    retrieval
+        .hits
+        .sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+    retrieval.hits.truncate(top_k);
+    retrieval.reranked = retrieval.hits.first().map(|hit| hit.similarity);
+    Ok(retrieval)
+}
+
+/// A chunk that one of the legs found.
+struct Candidate {
+    id: ChunkId,
+    dense: f32,
+    lexical: f32,
+    dense_rank: Option<usize>,
+    lexical_rank: Option<usize>,
+    fused: f32,
+}
+
+impl Candidate {
+    fn into_hit(self, chunk: StoredChunk, similarity: f32) -> Hit {
+        let Candidate {
+            dense,
+            lexical,
+            dense_rank,
+            lexical_rank,
+            ..
+        } = self;
+        Hit {
+            chunk,
+            similarity,
+            dense,
+            lexical,
+            dense_rank,
+            lexical_rank,
+        }
+    }
+}
+
+/// The chunks of both legs, each once.
+fn candidates(dense: &[Scored], lexical: &[Scored]) -> Vec<Candidate> {
+    let mut places: HashMap<ChunkId, usize> = HashMap::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for (at, scored) in dense.iter().enumerate() {
+        places.insert(scored.id, candidates.len());
+        candidates.push(Candidate {
+            id: scored.id,
+            dense: scored.similarity,
+            lexical: 0.0,
+            dense_rank: Some(at + 1),
+            lexical_rank: None,
+            fused: 0.0,
+        });
+    }
+    for (at, scored) in lexical.iter().enumerate() {
+        let place = *places.entry(scored.id).or_insert(candidates.len());
+        if place == candidates.len() {
+            candidates.push(Candidate {
+                id: scored.id,
+                dense: 0.0,
+                lexical: 0.0,
+                dense_rank: None,
+                lexical_rank: None,
+                fused: 0.0,
+            });
+        }
+        candidates[place].lexical = scored.similarity;
+        candidates[place].lexical_rank = Some(at + 1);
+    }
+    candidates
+}
+
+/// Sets each candidate's fused score: the weighted sum of both legs' z-scores over the candidates.
+fn fuse(candidates: &mut [Candidate]) {
+    let dense = z_scores(candidates.iter().map(|candidate| candidate.dense));
+    let lexical = z_scores(candidates.iter().map(|candidate| candidate.lexical));
+    for (candidate, (dense, lexical)) in candidates.iter_mut().zip(dense.iter().zip(lexical)) {
+        candidate.fused = DENSE_WEIGHT * dense + (1.0 - DENSE_WEIGHT) * lexical;
+    }
+}
+
+/// How many standard deviations each value is above the mean; zeros where all are alike.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "at most a few thousand candidates"
+)]
+fn z_scores(values: impl Iterator<Item = f32>) -> Vec<f32> {
+    let values: Vec<f32> = values.collect();
+    let n = values.len().max(1) as f32;
+    let mean = values.iter().sum::<f32>() / n;
+    let variance = values
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f32>()
+        / n;
+    let deviation = variance.sqrt();
+    let z = |value: &f32| {
+        if deviation > 1e-6 {
+            (value - mean) / deviation
+        } else {
+            0.0
+        }
+    };
+    values.iter().map(z).collect()
+}
+
+/// BM25 that a chunk tends to when it holds each of these terms again and again: the sum of idf · (k1 + 1).
+fn ideal(reader: &Reader, terms: &[String]) -> Result<f32> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of chunks, compared as logarithms"
+    )]
+    let idf = |n_chunks: u64, n_holding: u64| {
+        let (n_chunks, n_holding) = (n_chunks as f32, n_holding as f32);
+        (1.0 + (n_chunks - n_holding + 0.5).max(0.0) / (n_holding + 0.5)).ln()
+    };
+    let n_chunks = reader.n_chunks()?;
+    let frequencies = reader.document_frequencies(terms)?;
+    Ok(frequencies
+        .into_iter()
+        .map(|n_holding| BM25_CEILING * idf(n_chunks, n_holding))
+        .sum())
+}
+
+fn margin(lexical: &[Scored]) -> f32 {
+    match lexical {
+        [first, second, ..] if first.similarity > 0.0 => 1.0 - second.similarity / first.similarity,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fused(dense: &[f32], lexical: &[f32]) -> Vec<f32> {
+        let scored = |scores: &[f32]| -> Vec<Scored> {
+            let scored = scores.iter().zip(0..).map(|(&similarity, id)| Scored {
+                id: ChunkId(id),
+                similarity,
+            });
+            scored.collect()
+        };
+        let mut candidates = candidates(&scored(dense), &scored(lexical));
+        fuse(&mut candidates);
+        candidates.iter().map(|candidate| candidate.fused).collect()
+    }
+
+    #[test]
+    fn the_sum_is_free_of_each_legs_scale() {
+        let once = fused(&[0.1, 0.2, 0.3], &[10.0, 0.0, 5.0]);
+        let scaled = fused(&[1.0, 2.0, 3.0], &[100.0, 0.0, 50.0]);
+        for (a, b) in once.iter().zip(&scaled) {
+            assert!((a - b).abs() < 1e-5);
+        }
+        assert!(once[0] > once[1]);
+    }
+
+    #[test]
+    fn a_leg_that_cannot_tell_has_no_say() {
+        let fused = fused(&[0.5, 0.5], &[1.0, 3.0]);
+        assert!(fused[1] > fused[0]);
+    }
+
+    #[test]
+    fn a_chunk_of_one_leg_is_a_candidate_too() {
+        let one = [Scored {
+            id: ChunkId(1),
+            similarity: 0.9,
+        }];
+        let other = [Scored {
+            id: ChunkId(2),
+            similarity: 7.0,
+        }];
+        let candidates = candidates(&one, &other);
+        assert_eq!(
+            (candidates[0].dense_rank, candidates[0].lexical_rank),
+            (Some(1), None)
+        );
+        assert_eq!(
+            (candidates[1].dense_rank, candidates[1].lexical_rank),
+            (None, Some(1))
+        );
+    }
+}
