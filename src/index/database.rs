@@ -16,9 +16,6 @@ use crate::embedding::EmbedderId;
 /// Name of the database within the index folder.
 pub(super) const FILE_NAME: &str = "index.sqlite";
 
-/// A term counts this much more in a heading than in the text, as FTS5's column weights.
-pub(super) const HEADING_WEIGHT: f64 = 1.0;
-
 const SCHEMA: &str = "
 CREATE TABLE meta(
   key   TEXT PRIMARY KEY,
@@ -98,8 +95,6 @@ fn set_up(path: &Path, embedder: &EmbedderId) -> Result<Connection> {
     if is_new {
         let transaction = db.transaction()?;
         transaction.execute_batch(SCHEMA)?;
-        let rank = format!("bm25({HEADING_WEIGHT:?}, 1.0)");
-        transaction.execute("INSERT INTO terms(terms, rank) VALUES('rank', ?)", [rank])?;
         {
             let mut insert = transaction.prepare("INSERT INTO meta(key, value) VALUES(?, ?)")?;
             insert.execute(params!["format", FORMAT])?;
