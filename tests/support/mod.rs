@@ -10,34 +10,34 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 /// A temporary folder in which ragq is run, away from the user's settings, models and network.
-pub struct Bench {
+pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
 
 /// What a run printed and how it ended.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// The command, for the report.
-    pub command: String,
+    pub(crate) command: String,
     /// Exit status, or `None` when a signal ended it.
-    pub status: Option<i32>,
+    pub(crate) status: Option<i32>,
     /// Standard output.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Standard error.
-    pub stderr: String,
+    pub(crate) stderr: String,
     listing: String,
 }
 
 impl Bench {
     /// An empty folder.
-    pub fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         Bench {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
     /// A folder whose `docs` holds the four fixture documents.
-    pub fn with_documents() -> Bench {
+    pub(crate) fn with_documents() -> Bench {
         let bench = Bench::new();
         for name in document_names() {
             bench.add_fixture(&name);
@@ -46,26 +46,26 @@ impl Bench {
     }
 
     /// Copies one fixture document into `docs`.
-    pub fn add_fixture(&self, name: &str) {
+    pub(crate) fn add_fixture(&self, name: &str) {
         let docs = self.path("docs");
         std::fs::create_dir_all(&docs).unwrap();
         std::fs::copy(fixture(&format!("documents/{name}")), docs.join(name)).unwrap();
     }
 
     /// Writes a file below the folder.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
 
     /// A path below the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The binary with these arguments, not yet run.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ragq"));
         command.args(args).current_dir(self.folder.path());
         for (name, _) in std::env::vars()
@@ -82,17 +82,17 @@ impl Bench {
     }
 
     /// Runs the binary with nothing on stdin.
-    pub fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.run_with(self.command(args), b"")
     }
 
     /// Runs the binary with this on stdin.
-    pub fn pipe(&self, args: &[&str], input: &str) -> Run {
+    pub(crate) fn pipe(&self, args: &[&str], input: &str) -> Run {
         self.run_with(self.command(args), input.as_bytes())
     }
 
     /// Runs a prepared command.
-    pub fn run_with(&self, mut command: Command, input: &[u8]) -> Run {
+    pub(crate) fn run_with(&self, mut command: Command, input: &[u8]) -> Run {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -115,14 +115,14 @@ impl Bench {
 impl Run {
     /// The run, if it ended with this status.
     #[track_caller]
-    pub fn expect(self, status: i32) -> Run {
+    pub(crate) fn expect(self, status: i32) -> Run {
         assert_eq!(self.status, Some(status), "exit status{}", self.report());
         self
     }
 
     /// Checks that stdout holds a text.
     #[track_caller]
-    pub fn prints(&self, text: &str) -> &Run {
+    pub(crate) fn prints(&self, text: &str) -> &Run {
         assert!(
             self.stdout.contains(text),
             "stdout lacks {text:?}{}",
@@ -133,7 +133,7 @@ impl Run {
 
     /// Checks that stderr holds a text.
     #[track_caller]
-    pub fn says(&self, text: &str) -> &Run {
+    pub(crate) fn says(&self, text: &str) -> &Run {
         assert!(
             self.stderr.contains(text),
             "stderr lacks {text:?}{}",
@@ -144,7 +144,7 @@ impl Run {
 
     /// The JSON object on each line of stdout.
     #[track_caller]
-    pub fn json_lines(&self) -> Vec<Value> {
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
         let lines = self.stdout.lines();
         lines
             .map(|line| {
@@ -156,14 +156,14 @@ impl Run {
 
     /// The one JSON object on stdout.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let mut lines = self.json_lines();
         assert_eq!(lines.len(), 1, "lines{}", self.report());
         lines.remove(0)
     }
 
     /// Everything about the run.
-    pub fn report(&self) -> String {
+    pub(crate) fn report(&self) -> String {
         let Run {
             command,
             status,
@@ -178,14 +178,14 @@ impl Run {
 }
 
 /// A file of the repository's `fixtures`.
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(name)
 }
 
 /// Names of the fixture documents.
-pub fn document_names() -> Vec<String> {
+pub(crate) fn document_names() -> Vec<String> {
     let entries = std::fs::read_dir(fixture("documents"))
         .unwrap()
         .map(|entry| entry.unwrap());
