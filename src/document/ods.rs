@@ -7,20 +7,25 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
 use super::package::{Package, attribute, for_each_element};
 use super::sheet::{Area, Sheet};
-use super::{Budget, Document, Warning};
+use super::{Budget, Document, Warning, table};
 
-/// Copies of a repeated row that hold text; programs repeat empty rows by the million, full ones rarely.
-const MAX_REPEATS: u32 = 1000;
+/// Copies of a repeated row or cell that holds text; programs repeat empty rows by the million, full ones rarely.
+const MAX_REPEATS: u32 = 256;
 
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     let mut package = Package::open(bytes, budget)?;
+    let manifest = package.read_xml("META-INF/manifest.xml")?;
+    ensure!(
+        !manifest.is_some_and(|xml| xml.contains("encryption-data")),
+        "encrypted with a password"
+    );
     let xml = package
         .read_xml("content.xml")?
         .context("damaged spreadsheet: content.xml is missing")?;
@@ -84,7 +89,6 @@ struct Workbook {
     document: Document,
     warnings: Vec<Warning>,
     hidden_styles: HashSet<String>,
-    n_tables: u32,
     sheet: Option<(String, Sheet)>,
     row: u32,
     n_row_repeats: u32,
@@ -161,9 +165,9 @@ impl Workbook {
             "table-row" => self.end_row(budget)?,
             "table" => {
                 if let Some((name, sheet)) = self.sheet.take() {
-                    let blocks = sheet.into_blocks(&name, self.n_tables);
+                    let first_table = table::next_table(&self.document.blocks);
+                    let blocks = sheet.into_blocks(&name, first_table);
                     self.document.blocks.extend(blocks);
-                    self.n_tables += 1;
                 }
             }
             _ => {}

@@ -99,6 +99,15 @@ pub(super) fn record_blocks(rows: &[Row], sheet: Option<&str>, first_table: u32)
     writer.blocks
 }
 
+/// The number of the next table, so that those of several sheets count on.
+pub(super) fn next_table(blocks: &[Block]) -> u32 {
+    let tables = blocks.iter().filter_map(|block| match block.kind {
+        BlockKind::TableRow { table, .. } => Some(table),
+        BlockKind::Heading { .. } | BlockKind::Paragraph | BlockKind::Record => None,
+    });
+    tables.max().map_or(0, |last| last + 1)
+}
+
 struct RecordWriter<'a> {
     sheet: Option<&'a str>,
     table: u32,
@@ -115,6 +124,7 @@ impl RecordWriter<'_> {
         };
         match &self.columns {
             None => true,
+            Some(_) if is_note(row) => false,
             Some(columns) if !columns.is_empty() && follows_gap => {
                 let is_title = row.cells.len() == 1
                     && (columns.len() > 2 || next.is_some_and(|next| is_outside(columns, next)));

@@ -14,7 +14,7 @@ use calamine::{
 
 use super::package::Package;
 use super::sheet::{Area, Sheet};
-use super::{Budget, Document, Warning, number_format, ods};
+use super::{Budget, Document, Warning, number_format, ods, table};
 
 /// Cells of the grids that an XLS file may span: calamine holds all of them, used or not, at about 60 bytes each.
 const MAX_GRID_CELLS: u64 = 8 << 20;
@@ -138,7 +138,7 @@ fn read_sheets(
     let mut document = Document::default();
     let mut warnings = Vec::new();
     let (mut n_read, mut failure) = (0_usize, None);
-    for (table, sheet) in (0_u32..).zip(sheets.iter().take(budget.max_pages)) {
+    for sheet in sheets.iter().take(budget.max_pages) {
         let name = sheet.name.as_str();
         if sheet.typ != SheetType::WorkSheet {
             continue;
@@ -157,7 +157,8 @@ fn read_sheets(
                         cells.n_unsaved_formulas
                     )));
                 }
-                document.blocks.extend(cells.into_blocks(name, table));
+                let first_table = table::next_table(&document.blocks);
+                document.blocks.extend(cells.into_blocks(name, first_table));
             }
             Err(cause) => {
                 warnings.push(Warning(format!("sheet {name}: not read: {cause}")));
