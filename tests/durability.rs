@@ -2,6 +2,9 @@
 //! two writers at once. Damage to single cache files and exits between the steps of publishing are unit tests of
 //! `index`.
 //!
+//! `fixtures/indexes/v1` is an index of the first format, made by these tests with `RAGQ_TEST_MAKE_FIXTURE=1`; it is
+//! kept as it is for ever, and every later program must read it or say why not.
+//!
 //! The processes that are killed are this test binary, started again with `RAGQ_TEST_ROLE`. By default there are a few
 //! rounds, enough to notice a mistake; `RAGQ_TEST_ROUNDS=300` makes it a proof.
 
@@ -13,7 +16,9 @@ use std::time::{Duration, Instant};
 use ragq::chunk::Chunk;
 use ragq::document::Location;
 use ragq::embedding::EmbedderId;
-use ragq::index::{FileRecord, FileState, IndexError, NewChunk, Reader, Writer, lexical};
+use ragq::index::{
+    CacheState, FileRecord, FileState, IndexError, NewChunk, Reader, Writer, lexical,
+};
 
 const DIMENSION: usize = 16;
 const CHUNKS_PER_FILE: usize = 40;
@@ -342,6 +347,45 @@ fn replacing_removing_and_adding_again_equals_a_fresh_index() {
             .unwrap()
     };
     assert_eq!(frequencies(&lived_folder), frequencies(&fresh_folder));
+}
+
+#[test]
+fn an_index_of_the_first_format_is_read() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/indexes/v1");
+    if std::env::var_os("RAGQ_TEST_MAKE_FIXTURE").is_some() {
+        let folder = kept.parent().unwrap().canonicalize().unwrap();
+        let mut writer = Writer::open(&kept, &embedder()).unwrap();
+        for number in 0..13 {
+            put(&mut writer, &folder, number, 1).unwrap();
+        }
+        writer.publish().unwrap();
+    }
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().canonicalize().unwrap();
+    let index = folder.join("v1");
+    std::fs::create_dir(&index).unwrap();
+    for entry in kept.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, index.join(path.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(check_consistent(&folder, &index).len(), 13);
+    let mut reader = Reader::open(&index).unwrap();
+    let caches = reader.status().unwrap().caches;
+    let used = CacheState::Used { n_newer: 0 };
+    assert_eq!(
+        caches,
+        [
+            ("vectors", used),
+            ("graph", CacheState::None),
+            ("terms", used)
+        ]
+    );
+    assert_eq!(reader.check().unwrap(), [""; 0]);
+    drop(reader);
+    let mut writer = Writer::open(&index, &embedder()).unwrap();
+    put(&mut writer, &folder, 3, 2).unwrap();
+    writer.publish().unwrap();
+    assert!(check_consistent(&folder, &index).contains(&(3, 2)));
 }
 
 #[test]

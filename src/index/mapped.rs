@@ -74,9 +74,12 @@ impl Builder {
     /// Starts a file that will stand in `folder`.
     pub(super) fn new(folder: &Path) -> Result<Builder> {
         let create = || -> std::io::Result<BufWriter<tempfile::NamedTempFile>> {
-            let file = tempfile::Builder::new()
-                .prefix(TEMPORARY_PREFIX)
-                .tempfile_in(folder)?;
+            let mut options = tempfile::Builder::new();
+            options.prefix(TEMPORARY_PREFIX);
+            // Whoever may read the database may read its caches; the user's mask still applies.
+            #[cfg(unix)]
+            options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let file = options.tempfile_in(folder)?;
             let mut file = BufWriter::with_capacity(1 << 20, file);
             file.write_all(&[0; BLOCK])?;
             Ok(file)
@@ -409,6 +412,11 @@ mod tests {
         Ok(())
     }
 
+    /// Without waiting for the disk.
+    fn write_in_place(path: &Path, bytes: &[u8]) {
+        File::create(path).unwrap().write_all(bytes).unwrap();
+    }
+
     #[test]
     fn every_cut_and_every_flipped_bit_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
@@ -417,14 +425,14 @@ mod tests {
         let whole = crate::fs::read(&path).unwrap();
         read_all(&path, checksum).unwrap();
         for n_bytes in (0..whole.len()).step_by(97) {
-            std::fs::write(&path, &whole[..n_bytes]).unwrap();
+            write_in_place(&path, &whole[..n_bytes]);
             assert!(read_all(&path, checksum).is_err(), "cut to {n_bytes} bytes");
         }
         // The rest of the header's block is padding that nothing reads.
         for at in (0..HEADER_BYTES).chain((BLOCK..whole.len()).step_by(61)) {
             let mut damaged = whole.clone();
             damaged[at] ^= 1 << (at % 8);
-            std::fs::write(&path, &damaged).unwrap();
+            write_in_place(&path, &damaged);
             assert!(
                 read_all(&path, checksum).is_err(),
                 "a bit flipped in byte {at}"
