@@ -98,7 +98,7 @@ fn count_embedded(xml: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::Location;
+    use crate::document::{BlockKind, Location};
     use crate::document::package::tests::zipped;
 
     const RELS: &str = r#"<Relationships><Relationship Id="r" Type="t/officeDocument" Target="w/haupt.xml"/></Relationships>"#;
