@@ -233,8 +233,9 @@ impl Reader {
 /// Vectors whose neighbours are looked up both ways by [`Reader::check`], and how many neighbours of each.
 const SAMPLE: u64 = 20;
 const RESULTS: usize = 10;
-/// Measured on 100,000 vectors and more: 99; far below it something is wrong.
-const LEAST_RECALL_PERCENT: usize = 90;
+/// The graph was measured to find 94 of 100 on 100,000 statute passages, for vectors moved by noise as questions are; far
+/// below that something is wrong.
+const LEAST_RECALL_PERCENT: usize = 80;
 
 /// Chunks of the same similarity may stand for each other.
 fn n_common(expected: &[Scored], found: &[Scored]) -> usize {
