@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::answer::Answer;
 use crate::answerability::{self, Judgement};
 use crate::embedding::Embed;
+use crate::embedding::static_embedding::StaticEmbedding;
 use crate::generation::{Generate, GenerationOptions};
 use crate::index::Reader;
 use crate::prompt::{self, Passage};
@@ -23,6 +24,8 @@ pub struct Stages<'a> {
     pub reader: &'a Reader,
     /// The embedder that made its vectors.
     pub embedder: &'a dyn Embed,
+    /// The built-in embedder, by which answerability is judged whatever embedder the index has.
+    pub builtin: &'a StaticEmbedding<'static>,
     /// What re-orders the hits, if anything.
     pub reranker: Option<&'a Reranker>,
     /// What writes the answer.
@@ -73,7 +76,8 @@ pub fn ask(
     )?;
     let passages = prompt::passages(stages.reader, &retrieval.hits)?;
     let word_weights = answerability::word_weights(stages.reader, &question)?;
-    let judgement = answerability::judge(&word_weights, &retrieval, &passages);
+    let meaning = answerability::meaning(stages.builtin, &question, &retrieval)?;
+    let judgement = answerability::judge(&word_weights, &retrieval, &passages, meaning);
     let retrieve = start.elapsed();
 
     let start = Instant::now();

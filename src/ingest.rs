@@ -96,7 +96,7 @@ pub fn run(
 
     let mut gone = plan.gone;
     let mut windows = windows(&plan.to_read).into_iter();
-    let mut next = windows.next().map(|window| read_window(window));
+    let mut next = windows.next().map(read_window);
     while let Some(files) = next.take() {
         std::thread::scope(|scope| {
             let ahead = windows

@@ -99,7 +99,13 @@ pub fn passages(reader: &Reader, hits: &[Hit]) -> Result<Vec<Passage>> {
         if taken.contains_key(&hit.chunk.id) {
             continue;
         }
-        let section = reader.section_of(hit.chunk.id)?;
+        // A row stands for itself: its neighbours are other records, not its context.
+        let is_row = hit.chunk.chunk.location.row.is_some();
+        let section = if is_row {
+            vec![hit.chunk.clone()]
+        } else {
+            reader.section_of(hit.chunk.id)?
+        };
         let at = section
             .iter()
             .position(|stored| stored.id == hit.chunk.id)

@@ -397,15 +397,11 @@ impl Question {
     /// # Errors
     /// When it is empty or longer than [`MAX_CHARS`].
     pub fn parse(text: &str) -> Result<Question> {
+        let is_space =
+            |character: char| character.is_control() || matches!(character, 'ㆍ' | '·' | '・');
         let clean: String = text
             .nfc()
-            .map(|character| {
-                if character.is_control() {
-                    ' '
-                } else {
-                    character
-                }
-            })
+            .map(|character| if is_space(character) { ' ' } else { character })
             .collect();
         let text = clean.split_whitespace().collect::<Vec<_>>().join(" ");
         let n_chars = text.chars().count();

@@ -21,7 +21,17 @@ fn a_generator_continues_a_text_as_the_reference_does() {
     let text = expected["greedy"]["text"].as_str().unwrap();
     let prompt = expected["prompt"].as_str().unwrap();
     for file in ["tiny-llama", "tiny-llama/model-f32.gguf"] {
-        let run = Bench::new().run(&["models", "run", &model(file), prompt, "--raw", "--max-tokens", "32"]).expect(0);
+        let run = Bench::new()
+            .run(&[
+                "models",
+                "run",
+                &model(file),
+                prompt,
+                "--raw",
+                "--max-tokens",
+                "32",
+            ])
+            .expect(0);
         assert_eq!(run.stdout, text, "{file}{}", run.report());
         run.says("prefill 27 tokens").says("decode 32 tokens");
     }
@@ -36,7 +46,12 @@ fn texts_are_embedded_as_the_reference_does() {
     for case in plain.into_iter().filter(is_line).take(3) {
         let bench = Bench::new();
         let text = case["text"].as_str().unwrap();
-        let run = bench.pipe(&["models", "embed", &model("tiny-bert")], &format!("{text}\n")).expect(0);
+        let run = bench
+            .pipe(
+                &["models", "embed", &model("tiny-bert")],
+                &format!("{text}\n"),
+            )
+            .expect(0);
         let vector = run.json()["embedding"].as_array().unwrap().clone();
         assert!(!vector.is_empty(), "{}", run.report());
     }
@@ -46,11 +61,21 @@ fn texts_are_embedded_as_the_reference_does() {
 fn an_index_remembers_its_embedder_and_names_both_when_asked_with_another() {
     let bench = Bench::with_documents();
     let bert = model("tiny-bert");
-    bench.run(&["ingest", "docs", "--embedder", &bert]).expect(0);
-    let answer = bench.run(&["ask", "--json", "육아 휴직 기간 알려줘!"]).expect(0).json();
+    bench
+        .run(&["ingest", "docs", "--embedder", &bert])
+        .expect(0);
+    let answer = bench
+        .run(&["ask", "--json", "육아 휴직 기간 알려줘!"])
+        .expect(0)
+        .json();
     assert_eq!(answer["embedder"], bert.as_str());
-    let run = bench.run(&["ask", "--embedder", "builtin", "육아 휴직 기간 알려줘!"]).expect(2);
-    run.says("built with").says("tiny-bert").says("asked with builtin (256)").says("hint: ");
+    let run = bench
+        .run(&["ask", "--embedder", "builtin", "육아 휴직 기간 알려줘!"])
+        .expect(2);
+    run.says("built with")
+        .says("tiny-bert")
+        .says("asked with builtin (256)")
+        .says("hint: ");
 }
 
 #[test]
@@ -58,7 +83,17 @@ fn a_generator_answers_from_the_passages_it_was_given() {
     let bench = Bench::with_documents();
     bench.run(&["ingest", "docs"]).expect(0);
     let generator = model("tiny-llama");
-    let ask = ["ask", "--json", "-k", "1", "--max-tokens", "4", "--generator", &generator, "월급날이 언제예요?"];
+    let ask = [
+        "ask",
+        "--json",
+        "-k",
+        "1",
+        "--max-tokens",
+        "4",
+        "--generator",
+        &generator,
+        "월급날이 언제예요?",
+    ];
     let run = bench.run(&ask);
     // The test model holds 512 tokens of nearly one character each, so the rules alone may not fit: said, not cut.
     match run.status {
@@ -73,10 +108,19 @@ fn a_generator_answers_from_the_passages_it_was_given() {
 fn a_model_that_is_not_here_names_the_command_that_brings_it() {
     let bench = Bench::with_documents();
     bench.run(&["ingest", "docs"]).expect(0);
-    let run = bench.run(&["ask", "--generator", "org/name:model.gguf", "휴직"]).expect(2);
+    let run = bench
+        .run(&["ask", "--generator", "org/name:model.gguf", "휴직"])
+        .expect(2);
     run.says("org/name").says("ragq models pull org/name");
-    bench.run(&["models", "list"]).expect(0).prints("lite").prints("standard").prints("seed");
-    let run = bench.run(&["models", "pull", "lite", "--offline"]).expect(2);
+    bench
+        .run(&["models", "list"])
+        .expect(0)
+        .prints("lite")
+        .prints("standard")
+        .prints("seed");
+    let run = bench
+        .run(&["models", "pull", "lite", "--offline"])
+        .expect(2);
     run.says("offline");
 }
 
@@ -87,5 +131,8 @@ fn a_default_model_is_kept_in_the_users_config() {
     bench.run(&["ingest", "docs"]).expect(0);
     bench.run(&["status"]).expect(0).prints("tiny-bert");
     // A flag wins over the config.
-    bench.run(&["ask", "--embedder", "builtin", "휴직"]).expect(2).says("asked with builtin");
+    bench
+        .run(&["ask", "--embedder", "builtin", "휴직"])
+        .expect(2)
+        .says("asked with builtin");
 }

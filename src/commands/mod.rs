@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use ragq::ask::{self, Stages};
 use ragq::document::{self, Budget};
-use ragq::embedding::Embed;
+use ragq::embedding::{Embed, static_embedding};
 use ragq::generation::{Extract, Generate, GenerationOptions};
 use ragq::hint::Hinted;
 use ragq::index::{IndexError, Reader, Writer};
@@ -145,9 +145,11 @@ fn run_ask(
     let embedder = reader_embedder(&reader, settings)?;
     let mut generator = generator(settings, ask.adapter.as_deref())?;
     let reranker = models::load_reranker(settings)?;
+    let builtin = static_embedding::builtin()?;
     let mut stages = Stages {
         reader: &reader,
         embedder: embedder.as_ref(),
+        builtin: &builtin,
         reranker: reranker.as_ref(),
         generator: generator.as_mut(),
     };
@@ -328,9 +330,11 @@ fn run_eval(
     let embedder = reader_embedder(&reader, settings)?;
     let mut generator = generator(settings, None)?;
     let reranker = models::load_reranker(settings)?;
+    let builtin = static_embedding::builtin()?;
     let mut stages = Stages {
         reader: &reader,
         embedder: embedder.as_ref(),
+        builtin: &builtin,
         reranker: reranker.as_ref(),
         generator: generator.as_mut(),
     };

@@ -23,6 +23,7 @@ use super::sampling::{Sampler, most_likely};
 use super::tokenizer::{TextStream, Tokenizer};
 use super::weights::Weights;
 use super::{Generate, GenerationOptions};
+use crate::hint::Hinted;
 use crate::prompt::Prompt;
 
 /// Most tokens of passages in a prompt, however long the context: a 7 B model reads some 12 tokens a second on two
@@ -161,12 +162,11 @@ impl LocalModel {
     /// The tokens of a turn. What looks like a control token in the rules or the question is text: a document that
     /// says `<|eot_id|>` must not end the turn.
     fn encode_chat(&mut self, system: &str, user: &str) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().with_context(|| {
-            format!(
-                "{}: no chat template in the checkpoint\n\nhint: take an instruct model, or put its chat_template.jinja \
-                 beside the file",
-                self.name
-            )
+        let template = self.template.as_ref().ok_or_else(|| {
+            let message = format!("{}: no chat template in the checkpoint", self.name);
+            let hint = "take an instruct model, or put its chat_template.jinja beside the file; \
+                        `ragq models run --raw` needs none";
+            Hinted::error(message, hint)
         })?;
         let controls = self.tokenizer.control_texts();
         let is_marked = |text: &str| {
@@ -416,12 +416,15 @@ impl Generate for LocalModel {
         let tokens = self.encode_chat(&prompt.system, &prompt.user)?;
         let n_passages = prompt.passages.len();
         if tokens.len() >= self.network.context_length() && n_passages > 1 {
-            bail!(
-                "prompt is {} tokens, the model holds {}\n\nhint: --top-k {}",
+            let message = format!(
+                "prompt is {} tokens, the model holds {}",
                 thousands(tokens.len()),
                 thousands(self.network.context_length()),
-                n_passages / 2
             );
+            return Err(Hinted::error(
+                message,
+                format!("--top-k {}", n_passages / 2),
+            ));
         }
         Ok(self.run(&tokens, options, on_text)?.text)
     }
@@ -591,8 +594,8 @@ fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::question::Question;
     use crate::generation::llama::tests::{fixtures, ids};
+    use crate::question::Question;
 
     fn open(path: &Path) -> LocalModel {
         LocalModel::open(path, "tiny", None, &Device::Cpu).unwrap()
@@ -743,8 +746,10 @@ mod tests {
         };
         asked.passages = (1..=8).map(passage).collect();
         let error = model.generate(&asked, &tokens(1), &mut |_| true);
-        let error = error.unwrap_err().to_string();
-        assert!(error.ends_with("holds 512\n\nhint: --top-k 4"), "{error}");
+        let error = error.unwrap_err();
+        let hinted = error.downcast_ref::<Hinted>().unwrap();
+        assert!(hinted.message.ends_with("holds 512"), "{error}");
+        assert_eq!(hinted.hint, "--top-k 4");
         assert_eq!(thousands(1_234_567), "1,234,567");
     }
 

@@ -27,6 +27,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::gguf::{Gguf, Value};
+use crate::hint::Hinted;
 
 /// Tokens that end a turn in the chat formats of the families this crate runs; they count where the checkpoint holds
 /// them as control tokens, because many files name only one of several.
@@ -417,11 +418,12 @@ fn byte_level_bpe(
     let name = gguf
         .string(key)?
         .with_context(|| format!("{key}: missing"))?;
-    let splitting = pre_tokenization(name).with_context(|| {
-        format!(
+    let splitting = pre_tokenization(name).ok_or_else(|| {
+        let message = format!(
             "{key} {name}: not supported, expected one of llama-bpe, llama3, qwen2, tekken, exaone, gpt-2, midm-2.0, \
-             falcon3, pixtral, smollm, trillion\n\nhint: put the model's tokenizer.json beside the file"
-        )
+             falcon3, pixtral, smollm, trillion"
+        );
+        Hinted::error(message, "put the model's tokenizer.json beside the file")
     })?;
     let key = "tokenizer.ggml.merges";
     let merges = gguf

@@ -44,7 +44,7 @@ pub(crate) fn find(cache: &Path, repository: &Repository) -> Result<PathBuf, Hub
         name: repository.reference(),
         missing: missing.map(ToString::to_string),
     };
-    let commit = std::fs::read_to_string(root(cache, repository).join("refs").join("main"))
+    let commit = fs::read_to_string(&root(cache, repository).join("refs").join("main"))
         .map_err(|_| not_here(None))?;
     let snapshot = place(cache, repository).pointer_path(commit.trim());
     let names: Vec<String> = files_below(&snapshot)

@@ -126,6 +126,8 @@ enum Script {
 impl Script {
     fn of(c: char) -> Script {
         match c {
+            // ㆍ (U+318D) lists words in statutes; NFKC makes it a vowel of Old Korean, which would glue them.
+            '\u{119e}' => Script::Other,
             '\u{1100}'..='\u{11ff}'
             | '\u{2e80}'..='\u{2fdf}'
             | '\u{3005}'..='\u{3007}'
@@ -201,6 +203,7 @@ mod tests {
     fn terms_are_bigrams_words_and_numbers() {
         let check =
             |text: &str, expected: &str| assert_eq!(terms(text).join(" "), expected, "{text}");
+        check("출산ㆍ육아", "출산 육아");
         check("휴직", "휴직");
         check("휴직을", "휴직 직을");
         check("육아휴직은", "육아 아휴 휴직 직은 육아휴직");

@@ -5,6 +5,9 @@ use ragq::evaluation::Report;
 
 use super::Output;
 
+/// Takes one measure out of a report.
+type Share = fn(&Report) -> Option<f64>;
+
 impl Output {
     /// A report; the JSON form is what `--against` reads.
     pub(crate) fn report(&self, report: &Report, against: Option<&Report>) -> Result<()> {
@@ -15,7 +18,7 @@ impl Output {
             "{} questions, {} of them answerable",
             report.questions, report.answerable
         ))?;
-        let rows: [(&str, fn(&Report) -> Option<f64>); 11] = [
+        let rows: [(&str, Share); 11] = [
             ("hit@1", |report| report.hit_at_1),
             ("hit@5", |report| report.hit_at_5),
             ("hit@10", |report| report.hit_at_10),

@@ -98,8 +98,8 @@ fn count_embedded(xml: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{BlockKind, Location};
     use crate::document::package::tests::zipped;
+    use crate::document::{BlockKind, Location};
 
     const RELS: &str = r#"<Relationships><Relationship Id="r" Type="t/officeDocument" Target="w/haupt.xml"/></Relationships>"#;
     const PART_RELS: &str = r#"<Relationships><Relationship Id="a" Type="t/styles" Target="styles.xml"/><Relationship Id="b" Type="t/numbering" Target="numbering.xml"/><Relationship Id="c" Type="t/footnotes" Target="footnotes.xml"/></Relationships>"#;
