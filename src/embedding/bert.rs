@@ -42,7 +42,7 @@ struct Layer {
 }
 
 struct Linear {
-    /// `[in, out]`: transposed, so that the product reads it in the order it lies in.
+    /// `[out, in]`, as in the file.
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -259,7 +259,7 @@ impl Encode for Bert {
 }
 
 impl Linear {
-    /// `out = x W`, or `out += x W`; the bias is the caller's.
+    /// `out = x Wᵀ`, or `out += x Wᵀ`; the bias is the caller's.
     fn product(&self, x: &[f32], out: &mut [f32], adds: bool) {
         let n_out = self.bias.len();
         let n_in = self.weight.len() / n_out;
@@ -271,7 +271,7 @@ impl Linear {
         matmul(
             target,
             Matrix::dense(x, n_in),
-            Matrix::dense(&self.weight, n_out),
+            Matrix::dense(&self.weight, n_in).transposed(),
             1.0,
         );
     }
@@ -309,17 +309,10 @@ impl Reader<'_> {
 
     /// Layers with the same input side by side, as one.
     fn linear(&self, names: &[String], n_in: usize, n_out: usize) -> Result<Linear> {
-        let total = names.len() * n_out;
-        let mut weight = vec![0f32; n_in * total];
-        let mut bias = Vec::with_capacity(total);
-        for (part, name) in names.iter().enumerate() {
-            let rows = self.floats(&format!("{name}.weight"), &[n_out, n_in])?;
-            for (row, values) in rows.chunks_exact(n_in).enumerate() {
-                let column = part * n_out + row;
-                for (place, value) in weight[column..].iter_mut().step_by(total).zip(values) {
-                    *place = *value;
-                }
-            }
+        let mut weight = Vec::with_capacity(names.len() * n_out * n_in);
+        let mut bias = Vec::with_capacity(names.len() * n_out);
+        for name in names {
+            weight.extend(self.floats(&format!("{name}.weight"), &[n_out, n_in])?);
             bias.extend(self.floats(&format!("{name}.bias"), &[n_out])?);
         }
         Ok(Linear { weight, bias })

@@ -128,7 +128,8 @@ pub(crate) fn matmul(target: Target<'_>, left: Matrix<'_>, right: Matrix<'_>, sc
 }
 
 /// Runs `loops` compiled for the widest vector instructions of this machine: AVX-512, else AVX2, else what the
-/// program was compiled for.
+/// program was compiled for. The closure must be `#[inline(always)]`: compiled on its own it would know none of these
+/// instructions, and each fused multiply-add would be a call.
 fn widest(loops: impl FnOnce()) {
     #[cfg(target_arch = "x86_64")]
     {
@@ -171,44 +172,58 @@ pub(crate) fn layer_norm(rows: &mut [f32], weight: &[f32], bias: &[f32], eps: f3
     let width = weight.len();
     #[expect(clippy::cast_precision_loss, reason = "widths are far below 2^24")]
     let n = width as f32;
-    widest(|| {
-        for row in rows.chunks_exact_mut(width) {
-            let mean = fold(row, 0.0, |sum, x| sum + x, |a, b| a + b) / n;
-            let square = |sum: f32, x: f32| (x - mean).mul_add(x - mean, sum);
-            let variance = fold(row, 0.0, square, |a, b| a + b) / n;
-            let factor = 1.0 / (variance + eps).sqrt();
-            for ((x, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
-                *x = ((*x - mean) * factor).mul_add(*weight, *bias);
+    widest(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact_mut(width) {
+                let mean = fold(row, 0.0, |sum, x| sum + x, |a, b| a + b) / n;
+                let variance = fold(
+                    row,
+                    0.0,
+                    #[inline(always)]
+                    |sum, x| (x - mean).mul_add(x - mean, sum),
+                    |a, b| a + b,
+                ) / n;
+                let factor = 1.0 / (variance + eps).sqrt();
+                for ((x, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+                    *x = ((*x - mean) * factor).mul_add(*weight, *bias);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Turns each row into probabilities.
 pub(crate) fn softmax(rows: &mut [f32], width: usize) {
-    widest(|| {
-        for row in rows.chunks_exact_mut(width) {
-            let largest = fold(row, f32::NEG_INFINITY, f32::max, f32::max);
-            for x in row.iter_mut() {
-                *x = exp(*x - largest);
+    widest(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact_mut(width) {
+                let largest = fold(row, f32::NEG_INFINITY, f32::max, f32::max);
+                for x in row.iter_mut() {
+                    *x = exp(*x - largest);
+                }
+                let factor = 1.0 / fold(row, 0.0, |sum, x| sum + x, |a, b| a + b);
+                for x in row.iter_mut() {
+                    *x *= factor;
+                }
             }
-            let factor = 1.0 / fold(row, 0.0, |sum, x| sum + x, |a, b| a + b);
-            for x in row.iter_mut() {
-                *x *= factor;
-            }
-        }
-    });
+        },
+    );
 }
 
 /// Adds `bias` to each row.
 pub(crate) fn add_bias(rows: &mut [f32], bias: &[f32]) {
-    widest(|| {
-        for row in rows.chunks_exact_mut(bias.len()) {
-            for (x, bias) in row.iter_mut().zip(bias) {
-                *x += bias;
+    widest(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact_mut(bias.len()) {
+                for (x, bias) in row.iter_mut().zip(bias) {
+                    *x += bias;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// The function between the two products of a feed-forward layer.
@@ -249,13 +264,16 @@ impl Activation {
 }
 
 fn with_bias(rows: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
-    widest(|| {
-        for row in rows.chunks_exact_mut(bias.len()) {
-            for (x, bias) in row.iter_mut().zip(bias) {
-                *x = f(*x + bias);
+    widest(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact_mut(bias.len()) {
+                for (x, bias) in row.iter_mut().zip(bias) {
+                    *x = f(*x + bias);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Gaussian error linear unit (Hendrycks and Gimpel, 2016): `x * Φ(x)`.
