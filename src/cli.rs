@@ -12,12 +12,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  ragq ask --docs ./docs \"휴직 기간에 대하여 알려줘\"   read the folder, answer, cite
-  ragq ingest ./docs                                bring the index up to date
-  ragq ask \"육아 휴직 기간 알려줘!\"                   answer from the index
-  ragq ask --json - < questions.txt                 one question a line, one JSON object a line
+  Read a folder, answer, cite:
+    ragq ask --docs ./docs \"휴직 기간에 대하여 알려줘\"
+  Bring the index up to date, then ask it:
+    ragq ingest ./docs
+    ragq ask \"육아 휴직 기간 알려줘!\"
+  One question a line in, one JSON object a line out:
+    ragq ask --json - < questions.txt
 
-Exit status: 0 answered, 1 the documents do not hold the answer, 2 error, 130 interrupted."
+Exit status: 0 answered, 1 not in the documents, 2 error, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

@@ -209,6 +209,11 @@ fn ask_one(
     } else {
         output.answer(&asked, streamed && asked.answer.answered)?;
     }
+    if asked.answer.answered && settings.generator == "extract" {
+        output.tip(
+            "\nquoted word for word; `--generator MODEL` writes an answer (`ragq models list`)",
+        );
+    }
     Ok(if asked.answer.answered {
         Ending::Done
     } else {

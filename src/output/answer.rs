@@ -7,7 +7,7 @@ use ragq::question::Language;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Output, Style, location_json, location_text, milliseconds};
+use super::{Output, Style, location_json, location_text, milliseconds, rounded};
 
 /// The line of `ask --json`. Names follow LangChain's RetrievalQAWithSourcesChain where it has one.
 #[derive(Serialize)]
@@ -192,7 +192,7 @@ fn source_documents(asked: &Asked) -> Vec<Value> {
                 "row": location.row,
                 "sheet": location.sheet,
             },
-            "similarity": passage.similarity,
+            "similarity": rounded(passage.similarity),
         })
     });
     documents.collect()

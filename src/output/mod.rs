@@ -86,6 +86,13 @@ impl Output {
         }
     }
 
+    /// Something worth knowing for a person, on stderr and only on a terminal.
+    pub(crate) fn tip(&self, text: &str) {
+        if std::io::stderr().is_terminal() {
+            self.note(text);
+        }
+    }
+
     /// Something worth knowing for who asked for more, on stderr.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbose {
@@ -265,6 +272,11 @@ fn location_text(location: &Location, language: Language) -> String {
         parts.push(location.section.join(" > "));
     }
     parts.join(", ")
+}
+
+/// A similarity as `--json` shows it, to four digits.
+fn rounded(similarity: f32) -> f64 {
+    (f64::from(similarity) * 1e4).round() / 1e4
 }
 
 /// A time as `--json` shows it, to a tenth.

@@ -6,7 +6,7 @@ use ragq::retrieval::Hit;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Output, Style, location_json, location_text};
+use super::{Output, Style, location_json, location_text, rounded};
 
 /// The line of `search --json`.
 #[derive(Serialize)]
@@ -21,9 +21,9 @@ struct HitJson<'a> {
     source: &'a str,
     location: Value,
     text: &'a str,
-    similarity: f32,
-    dense: f32,
-    lexical: f32,
+    similarity: f64,
+    dense: f64,
+    lexical: f64,
 }
 
 impl Output {
@@ -34,9 +34,9 @@ impl Output {
             source: &hit.chunk.source,
             location: location_json(&hit.chunk.chunk.location),
             text: &hit.chunk.chunk.text,
-            similarity: hit.similarity,
-            dense: hit.dense,
-            lexical: hit.lexical,
+            similarity: rounded(hit.similarity),
+            dense: rounded(hit.dense),
+            lexical: rounded(hit.lexical),
         });
         self.json_line(&SearchLine {
             query,
