@@ -7,12 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use ragq::ask::{self, Stages};
 use ragq::document::{self, Budget};
-use ragq::embedding::{Embed, static_embedding};
+use ragq::embedding::Embed;
+use ragq::embedding::static_embedding::{self, StaticEmbedding};
 use ragq::generation::{Extract, Generate, GenerationOptions};
 use ragq::hint::Hinted;
 use ragq::index::{IndexError, Reader, Writer};
 use ragq::ingest::{self, Progress, Summary};
 use ragq::question::Question;
+use ragq::reranking::Reranker;
 use ragq::{evaluation, folder, fs, retrieval};
 
 use crate::cli::Command;
@@ -141,18 +143,8 @@ fn run_ask(
     if !docs.is_empty() {
         ingest_before_asking(docs, settings, output)?;
     }
-    let reader = Reader::open(&settings.index)?;
-    let embedder = reader_embedder(&reader, settings)?;
-    let mut generator = generator(settings, ask.adapter.as_deref())?;
-    let reranker = models::load_reranker(settings)?;
-    let builtin = static_embedding::builtin()?;
-    let mut stages = Stages {
-        reader: &reader,
-        embedder: embedder.as_ref(),
-        builtin: &builtin,
-        reranker: reranker.as_ref(),
-        generator: generator.as_mut(),
-    };
+    let mut opened = Opened::open(settings, ask.adapter.as_deref())?;
+    let mut stages = opened.stages();
     match input {
         Input::One(question) => ask_one(question, &mut stages, ask, settings, output),
         Input::Lines => {
@@ -331,26 +323,16 @@ fn run_eval(
                 .with_context(|| path.display().to_string())
         })
         .transpose()?;
-    let reader = Reader::open(&settings.index)?;
-    let embedder = reader_embedder(&reader, settings)?;
-    let mut generator = generator(settings, None)?;
-    let reranker = models::load_reranker(settings)?;
-    let builtin = static_embedding::builtin()?;
-    let mut stages = Stages {
-        reader: &reader,
-        embedder: embedder.as_ref(),
-        builtin: &builtin,
-        reranker: reranker.as_ref(),
-        generator: generator.as_mut(),
-    };
+    let mut opened = Opened::open(settings, None)?;
+    let mut stages = opened.stages();
     let bar = output.progress(cases.len());
     let mut results = Vec::new();
     for case in cases {
         let question = Question::parse(&case.question).with_context(|| case.question.clone())?;
         let found = retrieval::retrieve_reranked(
-            &reader,
-            embedder.as_ref(),
-            reranker.as_ref(),
+            stages.reader,
+            stages.embedder,
+            stages.reranker,
             &question,
             evaluation::DEPTH,
         )?;
@@ -369,6 +351,38 @@ fn run_eval(
     bar.finish_and_clear();
     output.report(&evaluation::report(&results), against.as_ref())?;
     Ok(Ending::Done)
+}
+
+/// What questions pass through, opened once for all of them.
+struct Opened {
+    reader: Reader,
+    embedder: Box<dyn Embed>,
+    builtin: StaticEmbedding<'static>,
+    reranker: Option<Reranker>,
+    generator: Box<dyn Generate>,
+}
+
+impl Opened {
+    fn open(settings: &Settings, adapter: Option<&Path>) -> Result<Opened> {
+        let reader = Reader::open(&settings.index)?;
+        Ok(Opened {
+            embedder: reader_embedder(&reader, settings)?,
+            builtin: static_embedding::builtin()?,
+            reranker: models::load_reranker(settings)?,
+            generator: generator(settings, adapter)?,
+            reader,
+        })
+    }
+
+    fn stages(&mut self) -> Stages<'_> {
+        Stages {
+            reader: &self.reader,
+            embedder: self.embedder.as_ref(),
+            builtin: &self.builtin,
+            reranker: self.reranker.as_ref(),
+            generator: self.generator.as_mut(),
+        }
+    }
 }
 
 /// Where the questions come from.
