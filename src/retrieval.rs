@@ -115,7 +115,7 @@ pub fn retrieve(
 }
 
 /// Finds the `top_k` chunks that answer a question, re-ordered by a cross-encoder if there is one. It reads a shortlist of
-/// [`SHORTLIST`] chunks, with their headings.
+/// twenty chunks, with their headings.
 ///
 /// # Errors
 /// When the index cannot be read or a model fails.

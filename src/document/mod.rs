@@ -1,7 +1,7 @@
 //! File bytes → [`Document`]: blocks of text, each with the place where a person finds it.
 //!
 //! [`parse`] finds the [`Format`] by content, lets that format's reader produce blocks in reading order, and then
-//! [`structure`] gives every block its section path by one set of rules for all formats. Text is always NFC. A
+//! `structure` gives every block its section path by one set of rules for all formats. Text is always NFC. A
 //! reader returns what it could read *and* what it could not: a damaged page is a [`Warning`], not a failure. Readers
 //! take bytes and return data; they open nothing and print nothing.
 
