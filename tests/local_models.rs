@@ -38,23 +38,66 @@ fn a_generator_continues_a_text_as_the_reference_does() {
 }
 
 #[test]
-fn texts_are_embedded_as_the_reference_does() {
-    let expected = expected("tiny-bert");
-    let cases = expected["cases"].as_array().unwrap();
-    let plain: Vec<&Value> = cases.iter().filter(|case| case["prompt"] == "").collect();
-    let is_line = |case: &&Value| !case["text"].as_str().unwrap().contains('\n');
-    for case in plain.into_iter().filter(is_line).take(3) {
-        let bench = Bench::new();
-        let text = case["text"].as_str().unwrap();
-        let run = bench
-            .pipe(
-                &["models", "embed", &model("tiny-bert")],
-                &format!("{text}\n"),
-            )
-            .expect(0);
-        let vector = run.json()["embedding"].as_array().unwrap().clone();
-        assert!(!vector.is_empty(), "{}", run.report());
+fn texts_are_embedded_as_the_reference_does_by_every_family() {
+    for family in ["bert", "xlm-roberta", "roberta", "distilbert", "modernbert"] {
+        let name = format!("tiny-{family}");
+        let expected = expected(&name);
+        let cases: Vec<&Value> = expected["cases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|case| is_line(case))
+            .collect();
+        let has_prompts = cases.iter().any(|case| case["prompt"] != "");
+        for (option, word) in [(None, "passage"), (Some("--query"), "query")] {
+            let is_wanted = |case: &&&Value| {
+                let prompt = case["prompt"].as_str().unwrap();
+                if has_prompts {
+                    prompt.contains(word) || prompt.contains("document") && word == "passage"
+                } else {
+                    true
+                }
+            };
+            let cases: Vec<&&Value> = cases.iter().filter(is_wanted).collect();
+            assert!(cases.len() >= 3, "{name} {word}");
+            let texts: String = cases
+                .iter()
+                .map(|case| format!("{}\n", case["text"].as_str().unwrap()))
+                .collect();
+            let folder = model(&name);
+            let args: Vec<&str> = ["models", "embed", &folder]
+                .into_iter()
+                .chain(option)
+                .collect();
+            let run = Bench::new().pipe(&args, &texts).expect(0);
+            for (case, line) in cases.iter().zip(run.json_lines()) {
+                // ragq gives unit vectors whatever the checkpoint does.
+                let reference = unit(&case["embedding"]);
+                for (ours, theirs) in unit(&line["embedding"]).iter().zip(&reference) {
+                    assert!(
+                        (ours - theirs).abs() < 1e-5,
+                        "{name} {word} {}: {ours} {theirs}",
+                        case["text"]
+                    );
+                }
+            }
+        }
     }
+}
+
+fn is_line(case: &Value) -> bool {
+    !case["text"].as_str().unwrap().contains('\n')
+}
+
+fn unit(vector: &Value) -> Vec<f64> {
+    let vector: Vec<f64> = vector
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value.as_f64().unwrap())
+        .collect();
+    let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+    vector.into_iter().map(|value| value / length).collect()
 }
 
 #[test]
