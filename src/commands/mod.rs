@@ -80,7 +80,6 @@ pub(crate) fn run(command: Command, settings: &Settings, output: &Output) -> Res
 fn run_ingest(paths: &[PathBuf], settings: &Settings, output: &Output) -> Result<Ending> {
     let start = Instant::now();
     let summary = bring_up_to_date(paths, settings, output)?;
-    output.ingested(&summary, elapsed_ms(start))?;
     if summary.n_read() == 0 && summary.unreadable.is_empty() && summary.removed.is_empty() {
         let named: Vec<String> = paths
             .iter()
@@ -93,6 +92,7 @@ fn run_ingest(paths: &[PathBuf], settings: &Settings, output: &Output) -> Result
             hint,
         ));
     }
+    output.ingested(&summary, elapsed_ms(start))?;
     Ok(if summary.unreadable.is_empty() {
         Ending::Done
     } else {
