@@ -221,7 +221,6 @@ mod tests {
                     ..Location::default()
                 },
             }],
-            hit_part: 0,
             similarity: 1.0,
         }
     }

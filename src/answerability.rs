@@ -17,7 +17,7 @@ use crate::embedding::static_embedding::StaticEmbedding;
 use crate::index::{Reader, lexical};
 use crate::prompt::Passage;
 use crate::question::{self, Question};
-use crate::retrieval::Retrieval;
+use crate::retrieval::{Retrieval, inverse_document_frequency};
 
 const SHARE_WEIGHT: f32 = 3.7;
 const COVERAGE_WEIGHT: f32 = 2.3;
@@ -170,16 +170,12 @@ pub fn coverage(word_weights: &[(String, f32)], text: &Haystack) -> f32 {
 /// # Errors
 /// When the index cannot be read.
 pub fn word_weights(reader: &Reader, question: &Question) -> Result<Vec<(String, f32)>> {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of chunks, compared as logarithms"
-    )]
-    let (n_chunks, as_f32) = (reader.n_chunks()? as f32, |n: u64| n as f32);
+    let n_chunks = reader.n_chunks()?;
     let mut weights = Vec::new();
     for word in &question.words {
         let frequencies = reader.document_frequencies(&lexical::terms(word))?;
-        let rarest = as_f32(frequencies.into_iter().min().unwrap_or(0));
-        let idf = (1.0 + (n_chunks - rarest + 0.5).max(0.0) / (rarest + 0.5)).ln();
+        let rarest = frequencies.into_iter().min().unwrap_or(0);
+        let idf = inverse_document_frequency(n_chunks, rarest);
         let is_slight = word.chars().count() == 1
             || ASPECTS.contains(&word.as_str())
             || question::is_predicate(word);

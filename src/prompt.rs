@@ -47,8 +47,6 @@ pub struct Passage {
     pub path: Vec<String>,
     /// The text, in document order, all of one section.
     pub parts: Vec<Part>,
-    /// Which part was found, the others being its neighbours.
-    pub hit_part: usize,
     /// Fused similarity of the hit, 0 to 1.
     pub similarity: f32,
 }
@@ -121,7 +119,6 @@ pub fn passages(reader: &Reader, hits: &[Hit]) -> Result<Vec<Passage>> {
             source: hit.chunk.source.clone(),
             path: hit.chunk.chunk.path.clone(),
             parts: parts.collect(),
-            hit_part: at - around.start,
             similarity: hit.similarity,
         });
     }
@@ -235,7 +232,6 @@ mod tests {
                 text: text.into(),
                 location,
             }],
-            hit_part: 0,
             similarity: 1.0,
         }
     }

@@ -247,20 +247,21 @@ fn z_scores(values: impl Iterator<Item = f32>) -> Vec<f32> {
 
 /// BM25 that a chunk tends to when it holds each of these terms again and again: the sum of idf · (k1 + 1).
 fn ideal(reader: &Reader, terms: &[String]) -> Result<f32> {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of chunks, compared as logarithms"
-    )]
-    let idf = |n_chunks: u64, n_holding: u64| {
-        let (n_chunks, n_holding) = (n_chunks as f32, n_holding as f32);
-        (1.0 + (n_chunks - n_holding + 0.5).max(0.0) / (n_holding + 0.5)).ln()
-    };
     let n_chunks = reader.n_chunks()?;
-    let frequencies = reader.document_frequencies(terms)?;
+    let frequencies = reader.document_frequencies(terms)?.into_iter();
     Ok(frequencies
-        .into_iter()
-        .map(|n_holding| BM25_CEILING * idf(n_chunks, n_holding))
+        .map(|n_holding| BM25_CEILING * inverse_document_frequency(n_chunks, n_holding))
         .sum())
+}
+
+/// How much a term tells that `n_holding` of `n_chunks` chunks hold; never negative.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of chunks, compared as logarithms"
+)]
+pub(crate) fn inverse_document_frequency(n_chunks: u64, n_holding: u64) -> f32 {
+    let (n_chunks, n_holding) = (n_chunks as f32, n_holding as f32);
+    (1.0 + (n_chunks - n_holding + 0.5).max(0.0) / (n_holding + 0.5)).ln()
 }
 
 fn margin(lexical: &[Scored]) -> f32 {

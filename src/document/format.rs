@@ -236,7 +236,11 @@ mod tests {
     use crate::document::package::tests::zipped;
 
     fn check(bytes: &[u8], name: &str, expected: Option<Format>) {
-        assert_eq!(Format::detect(bytes, name), expected, "{name}");
+        let found = match identify(bytes, name) {
+            Identity::Readable(format) => Some(format),
+            Identity::Known(_) | Identity::Unknown => None,
+        };
+        assert_eq!(found, expected, "{name}");
     }
 
     #[test]

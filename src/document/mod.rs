@@ -22,6 +22,7 @@ mod package;
 mod pdf;
 mod pptx;
 mod prominence;
+mod roman;
 mod sheet;
 mod structure;
 mod table;
@@ -220,17 +221,6 @@ pub fn is_candidate(bytes: &[u8], file_name: &str) -> bool {
         Identity::Readable(_) => true,
         Identity::Known(_) => format::is_document_name(file_name),
         Identity::Unknown => false,
-    }
-}
-
-impl Format {
-    /// Finds the format by content, with the file's extension where content cannot tell; `None` for anything else.
-    #[must_use]
-    pub fn detect(bytes: &[u8], file_name: &str) -> Option<Format> {
-        match format::identify(bytes, file_name) {
-            Identity::Readable(format) => Some(format),
-            Identity::Known(_) | Identity::Unknown => None,
-        }
     }
 }
 

@@ -741,7 +741,6 @@ mod tests {
             source: String::new(),
             path: Vec::new(),
             parts: Vec::new(),
-            hit_part: 0,
             similarity: 0.0,
         };
         asked.passages = (1..=8).map(passage).collect();

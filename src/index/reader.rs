@@ -1,5 +1,6 @@
 //! Asking an index: one unchanging view.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,8 @@ pub struct Reader {
     pub(super) folder: PathBuf,
     paths: Paths,
     embedder: EmbedderId,
+    /// Counting walks the whole table, and every question asks; one snapshot has one count.
+    n_chunks: OnceCell<u64>,
 }
 
 impl Reader {
@@ -56,6 +59,7 @@ impl Reader {
             folder: folder.to_owned(),
             paths: Paths::new(folder)?,
             embedder,
+            n_chunks: OnceCell::new(),
         })
     }
 
@@ -372,10 +376,14 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn n_chunks(&self) -> Result<u64> {
+        if let Some(n_chunks) = self.n_chunks.get() {
+            return Ok(*n_chunks);
+        }
         let n: i64 = self
             .db
             .query_row("SELECT count(*) FROM chunks", [], |row| row.get(0))?;
-        Ok(u64::try_from(n)?)
+        let n_chunks = u64::try_from(n)?;
+        Ok(*self.n_chunks.get_or_init(|| n_chunks))
     }
 
     /// The chunks with these numbers, in the order given.

@@ -11,6 +11,7 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::styles::{ListPlace, Styles, number, toggle};
 use crate::document::package::attribute;
+use crate::document::roman::roman;
 
 const N_LEVELS: usize = 9;
 
@@ -241,36 +242,6 @@ fn sino(number: u32, digits: &str, powers: [&str; 4]) -> Option<String> {
         }
         if digit > 0 {
             text.push_str(name);
-        }
-    }
-    Some(text)
-}
-
-fn roman(number: u32) -> Option<String> {
-    const NUMERALS: [(u32, &str); 13] = [
-        (1000, "M"),
-        (900, "CM"),
-        (500, "D"),
-        (400, "CD"),
-        (100, "C"),
-        (90, "XC"),
-        (50, "L"),
-        (40, "XL"),
-        (10, "X"),
-        (9, "IX"),
-        (5, "V"),
-        (4, "IV"),
-        (1, "I"),
-    ];
-    if number == 0 || number > 3999 {
-        return None;
-    }
-    let mut rest = number;
-    let mut text = String::new();
-    for (value, numeral) in NUMERALS {
-        while rest >= value {
-            text.push_str(numeral);
-            rest -= value;
         }
     }
     Some(text)

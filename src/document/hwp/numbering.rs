@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use crate::document::roman::roman;
+
 /// How a number is spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::document) enum NumberFormat {
@@ -135,36 +137,6 @@ fn circled_decimal(number: u32) -> Option<char> {
         _ => return None,
     };
     char::from_u32(first + number)
-}
-
-fn roman(number: u32) -> Option<String> {
-    const NUMERALS: [(u32, &str); 13] = [
-        (1000, "M"),
-        (900, "CM"),
-        (500, "D"),
-        (400, "CD"),
-        (100, "C"),
-        (90, "XC"),
-        (50, "L"),
-        (40, "XL"),
-        (10, "X"),
-        (9, "IX"),
-        (5, "V"),
-        (4, "IV"),
-        (1, "I"),
-    ];
-    if !(1..4000).contains(&number) {
-        return None;
-    }
-    let mut rest = number;
-    let mut letters = String::new();
-    for (value, numeral) in NUMERALS {
-        while rest >= value {
-            letters.push_str(numeral);
-            rest -= value;
-        }
-    }
-    Some(letters)
 }
 
 fn latin(number: u32, first: char) -> Option<String> {
