@@ -159,6 +159,8 @@ pub(crate) enum Command {
         /// Show how the passages were found and why it was answered or not (stderr)
         #[arg(long)]
         explain: bool,
+        #[command(flatten)]
+        filter: FilterArgs,
     },
 
     /// Rank the passages for a query, without an answer
@@ -168,6 +170,8 @@ pub(crate) enum Command {
         /// Show each leg's score and rank
         #[arg(long)]
         explain: bool,
+        #[command(flatten)]
+        filter: FilterArgs,
     },
 
     /// Show what ragq reads from a file
@@ -202,6 +206,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "RESULT")]
         against: Option<PathBuf>,
     },
+}
+
+/// Which documents are asked; several of a kind mean any of them.
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// Only this document, or the documents below this folder; `*` stands for a part of a name, `**` for folders
+    #[arg(long = "path", value_name = "PATH")]
+    pub(crate) paths: Vec<String>,
+    /// Only documents with this extension
+    #[arg(long = "ext", value_name = "EXT", value_delimiter = ',')]
+    pub(crate) extensions: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,13 +11,13 @@ use ragq::embedding::Embed;
 use ragq::embedding::static_embedding::{self, StaticEmbedding};
 use ragq::generation::{Extract, Generate, GenerationOptions};
 use ragq::hint::Hinted;
-use ragq::index::{IndexError, Reader, Writer};
+use ragq::index::{Filter, IndexError, Reader, Writer};
 use ragq::ingest::{self, Progress, Summary};
 use ragq::question::Question;
 use ragq::reranking::Reranker;
 use ragq::{evaluation, folder, fs, retrieval};
 
-use crate::cli::Command;
+use crate::cli::{Command, FilterArgs};
 use crate::output::Output;
 use crate::settings::Settings;
 
@@ -53,6 +53,7 @@ pub(crate) fn run(command: Command, settings: &Settings, output: &Output) -> Res
             temperature,
             seed,
             explain,
+            filter,
         } => {
             let options = GenerationOptions {
                 max_tokens,
@@ -64,12 +65,15 @@ pub(crate) fn run(command: Command, settings: &Settings, output: &Output) -> Res
                 adapter,
                 options,
                 explain,
+                filter,
             };
             run_ask(question.as_deref(), &docs, &ask, settings, output)
         }
-        Command::Search { query, explain } => {
-            run_search(query.as_deref(), explain, settings, output)
-        }
+        Command::Search {
+            query,
+            explain,
+            filter,
+        } => run_search(query.as_deref(), explain, &filter, settings, output),
         Command::Text { file } => run_text(&file, output),
         Command::Status { check } => run_status(check, settings, output),
         Command::Models { command } => models::run(command, settings, output),
@@ -130,6 +134,7 @@ struct Ask {
     adapter: Option<PathBuf>,
     options: GenerationOptions,
     explain: bool,
+    filter: FilterArgs,
 }
 
 fn run_ask(
@@ -144,6 +149,7 @@ fn run_ask(
         ingest_before_asking(docs, settings, output)?;
     }
     let mut opened = Opened::open(settings, ask.adapter.as_deref())?;
+    restrict(&mut opened.reader, &ask.filter)?;
     let mut stages = opened.stages();
     match input {
         Input::One(question) => ask_one(question, &mut stages, ask, settings, output),
@@ -244,11 +250,13 @@ fn ask_line(
 fn run_search(
     query: Option<&str>,
     explain: bool,
+    filter: &FilterArgs,
     settings: &Settings,
     output: &Output,
 ) -> Result<Ending> {
     let input = Input::of(query, "search")?;
-    let reader = Reader::open(&settings.index)?;
+    let mut reader = Reader::open(&settings.index)?;
+    restrict(&mut reader, filter)?;
     let embedder = reader_embedder(&reader, settings)?;
     let reranker = models::load_reranker(settings)?;
     let top_k = settings.top_k.unwrap_or(SEARCH_TOP_K);
@@ -282,6 +290,22 @@ fn run_search(
             Ok(Ending::Done)
         }
     }
+}
+
+/// Lets the reader find only what the user asked about; a filter that nothing passes is a mistake worth saying.
+fn restrict(reader: &mut Reader, args: &FilterArgs) -> Result<()> {
+    let base = std::env::current_dir().context("current folder")?;
+    let filter = Filter::new(&args.paths, &args.extensions, &base);
+    if filter.is_empty() || reader.restrict(&filter)? > 0 {
+        return Ok(());
+    }
+    let paths = args.paths.iter().map(|path| format!("--path {path}"));
+    let extensions = args.extensions.iter().map(|one| format!("--ext {one}"));
+    let named: Vec<String> = paths.chain(extensions).collect();
+    Err(Hinted::error(
+        format!("{}: no document in the index matches", named.join(" ")),
+        "a path is one that answers cite, a folder of it, or a name in it; `*` stands for a part of a name",
+    ))
 }
 
 fn run_text(file: &Path, output: &Output) -> Result<Ending> {

@@ -218,6 +218,33 @@ pub(super) fn vector_from_bytes(bytes: &[u8], dimension: usize) -> Result<Vec<f3
     Ok(numbers.iter().map(|x| f32::from_le_bytes(*x)).collect())
 }
 
+/// About the mean of all vectors, from a sample spread over them.
+pub(super) fn centre(db: &Connection, dimension: usize) -> Result<Vec<f32>> {
+    let (first, last): (i64, i64) = db.query_row(
+        "SELECT ifnull(min(id), 0), ifnull(max(id), 0) FROM vectors",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let mut centre = vec![0.0; dimension];
+    let mut n = 0_u16;
+    let mut select = db.prepare("SELECT vector FROM vectors WHERE id >= ? ORDER BY id LIMIT 1")?;
+    let step = (last - first) / i64::from(CENTRE_SAMPLE) + 1;
+    for id in (0..i64::from(CENTRE_SAMPLE)).map(|i| first + i * step) {
+        let mut rows = select.query([id])?;
+        let Some(row) = rows.next()? else { break };
+        let vector = vector_from_bytes(row.get_ref(0)?.as_blob()?, dimension)?;
+        centre.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
+        n += 1;
+    }
+    centre
+        .iter_mut()
+        .for_each(|sum| *sum /= f32::from(n.max(1)));
+    Ok(centre)
+}
+
+/// Vectors that the mean is taken of.
+const CENTRE_SAMPLE: u16 = 1024;
+
 /// The cosine similarity of a unit vector with a stored one; `None` when the blob is not of this dimension.
 pub(super) fn similarity_to_bytes(query: &[f32], bytes: &[u8]) -> Option<f32> {
     let (rows, rest) = bytes.as_chunks::<4>();

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use hnsw_rs::anndists::dist::distances::Distance;
 use hnsw_rs::hnsw::Hnsw;
 
+use super::filter::Bits;
 use super::mapped::{Builder, Kind, Mapped, Parameters};
 use super::vectors::{Row, Similarity, VectorCache};
 
@@ -74,19 +75,25 @@ impl Graph {
         &self.file
     }
 
-    /// About the `ef` rows most similar to the query, best first, with their quantised similarity.
+    /// About the `ef` rows most similar to the query, of those allowed, best first, with their quantised similarity. The
+    /// others are walked over, so the fewer are allowed the longer it takes.
     pub(super) fn search(
         &self,
         cache: &VectorCache,
         query: &Row,
         ef: usize,
+        allowed: Option<&Bits>,
     ) -> Result<Vec<(usize, f32)>> {
         let similarity = Similarity::new();
         let similarity_to =
             |row: usize| -> Result<f32> { Ok(similarity.of(query.as_bytes(), cache.row(row)?)) };
         let start = self.descend(&similarity_to)?;
-        let mut found = self.search_lowest(&similarity_to, start, ef.max(1))?;
+        let is_allowed = |row: usize| allowed.is_none_or(|allowed| allowed.contains(row));
+        let has_allowed =
+            |row: usize| Ok(is_allowed(row) || self.twins(row)?.into_iter().any(is_allowed));
+        let mut found = self.search_lowest(&similarity_to, &has_allowed, start, ef.max(1))?;
         self.add_twins(&mut found)?;
+        found.retain(|(row, _)| is_allowed(*row));
         Ok(found)
     }
 
@@ -131,6 +138,7 @@ impl Graph {
     fn search_lowest(
         &self,
         similarity_to: &impl Fn(usize) -> Result<f32>,
+        is_wanted: &impl Fn(usize) -> Result<bool>,
         start: usize,
         ef: usize,
     ) -> Result<Vec<(usize, f32)>> {
@@ -142,7 +150,10 @@ impl Graph {
         };
         let mut open = BinaryHeap::from([first]);
         // The worst of the found is on top.
-        let mut found = BinaryHeap::from([std::cmp::Reverse(first)]);
+        let mut found = BinaryHeap::new();
+        if is_wanted(start)? {
+            found.push(std::cmp::Reverse(first));
+        }
         while let Some(step) = open.pop() {
             let worst = found
                 .peek()
@@ -164,7 +175,9 @@ impl Graph {
                 };
                 if found.len() < ef || found.peek().is_none_or(|worst| next > worst.0) {
                     open.push(next);
-                    found.push(std::cmp::Reverse(next));
+                    if is_wanted(row)? {
+                        found.push(std::cmp::Reverse(next));
+                    }
                     if found.len() > ef {
                         found.pop();
                     }
@@ -178,31 +191,35 @@ impl Graph {
             .collect())
     }
 
-    fn add_twins(&self, found: &mut Vec<(usize, f32)>) -> Result<()> {
+    /// The rows outside the graph whose vectors equal that of this row.
+    fn twins(&self, row: usize) -> Result<Vec<usize>> {
         let n_twins = self.file.section_bytes(TWINS) / 8;
-        if n_twins == 0 {
-            return Ok(());
-        }
         let pair = |i: usize| -> Result<(usize, usize)> {
             Ok((
                 usize::try_from(self.file.u32_at(TWINS, 2 * i)?)?,
                 usize::try_from(self.file.u32_at(TWINS, 2 * i + 1)?)?,
             ))
         };
+        let (mut low, mut high) = (0, n_twins);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if pair(middle)?.0 < row {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut twins = Vec::new();
+        while low < n_twins && pair(low)?.0 == row {
+            twins.push(pair(low)?.1);
+            low += 1;
+        }
+        Ok(twins)
+    }
+
+    fn add_twins(&self, found: &mut Vec<(usize, f32)>) -> Result<()> {
         for (row, similarity) in found.clone() {
-            let (mut low, mut high) = (0, n_twins);
-            while low < high {
-                let middle = usize::midpoint(low, high);
-                if pair(middle)?.0 < row {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-            }
-            while low < n_twins && pair(low)?.0 == row {
-                found.push((pair(low)?.1, similarity));
-                low += 1;
-            }
+            found.extend(self.twins(row)?.into_iter().map(|twin| (twin, similarity)));
         }
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         Ok(())
@@ -427,7 +444,7 @@ mod tests {
 
     fn cache_of(folder: &Path, rows: &[Vec<f32>]) -> VectorCache {
         let path = folder.join("vectors");
-        let checksum = vectors::write(&path, DIMENSION, None, |push| {
+        let checksum = vectors::write(&path, &[0.0; DIMENSION], None, |push| {
             rows.iter().zip(1..).try_for_each(|(row, id)| push(id, row))
         })
         .unwrap();
@@ -450,8 +467,8 @@ mod tests {
         let mut n_found = 0;
         for query in &queries {
             let query = Row::new(query);
-            let expected = cache.scan(&query, 0, 10).unwrap();
-            let found = graph.search(&cache, &query, 64).unwrap();
+            let expected = cache.scan(&query, 0, 10, None).unwrap();
+            let found = graph.search(&cache, &query, 64, None).unwrap();
             n_found += expected
                 .iter()
                 .filter(|expected| found.contains(expected))
@@ -462,6 +479,32 @@ mod tests {
     }
 
     #[test]
+    fn a_filtered_search_finds_as_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut vectors = unit_vectors(3000, DIMENSION, 3);
+        vectors.push(vectors[7].clone());
+        let cache = cache_of(folder.path(), &vectors);
+        let graph = graph_of(folder.path(), &cache);
+        let mut allowed = Bits::default();
+        // The twin of row 7, but not row 7 itself.
+        (0..3001).step_by(6).for_each(|row| allowed.insert(row));
+        let mut n_found = 0;
+        for query in unit_vectors(50, DIMENSION, 4).iter().chain([&vectors[7]]) {
+            let query = Row::new(query);
+            let expected = cache.scan(&query, 0, 10, Some(&allowed)).unwrap();
+            let found = graph.search(&cache, &query, 64, Some(&allowed)).unwrap();
+            assert!(found.iter().all(|(row, _)| row % 6 == 0));
+            n_found += expected
+                .iter()
+                .filter(|expected| found.contains(expected))
+                .count();
+        }
+        assert!(n_found >= 505, "{n_found} of 510");
+        let found = graph.search(&cache, &Row::new(&vectors[7]), 10, Some(&allowed));
+        assert_eq!(found.unwrap()[0].0, 3000);
+    }
+
+    #[test]
     fn equal_vectors_are_all_found_and_hide_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let mut vectors = unit_vectors(500, DIMENSION, 5);
@@ -469,12 +512,12 @@ mod tests {
         vectors.extend(std::iter::repeat_n(same.clone(), 300));
         let cache = cache_of(folder.path(), &vectors);
         let graph = graph_of(folder.path(), &cache);
-        let found = graph.search(&cache, &Row::new(&same), 10).unwrap();
+        let found = graph.search(&cache, &Row::new(&same), 10, None).unwrap();
         let equal: Vec<usize> = found.iter().take(301).map(|found| found.0).collect();
         let expected: Vec<usize> = std::iter::once(7).chain(500..800).collect();
         assert_eq!(equal, expected);
         for (row, vector) in vectors.iter().enumerate().take(500) {
-            let found = graph.search(&cache, &Row::new(vector), 16).unwrap();
+            let found = graph.search(&cache, &Row::new(vector), 16, None).unwrap();
             assert!(found.iter().any(|found| found.0 == row), "row {row}");
         }
     }
@@ -486,7 +529,9 @@ mod tests {
             let vectors = unit_vectors(n, DIMENSION, 6);
             let cache = cache_of(folder.path(), &vectors);
             let graph = graph_of(folder.path(), &cache);
-            let found = graph.search(&cache, &Row::new(&vectors[0]), 32).unwrap();
+            let found = graph
+                .search(&cache, &Row::new(&vectors[0]), 32, None)
+                .unwrap();
             assert_eq!((found.len(), found[0].0), (n, 0));
         }
     }

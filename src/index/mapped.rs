@@ -200,6 +200,9 @@ pub(super) const TEMPORARY_PREFIX: &str = ".new-";
 #[derive(Debug)]
 pub(super) struct Mapped {
     map: Mmap,
+    /// For reading what shall not stay in memory.
+    #[cfg(unix)]
+    file: File,
     parameters: Parameters,
     sections: Vec<Range<usize>>,
     checksums: Vec<u32>,
@@ -211,17 +214,17 @@ impl Mapped {
     /// Maps a file of this kind whose header has this checksum.
     pub(super) fn open(path: &Path, kind: Kind, checksum: u32) -> Result<Mapped> {
         let file = crate::fs::open(path)?;
-        Mapped::of_file(&file, kind, checksum).with_context(|| path.display().to_string())
+        Mapped::of_file(file, kind, checksum).with_context(|| path.display().to_string())
     }
 
-    fn of_file(file: &File, kind: Kind, checksum: u32) -> Result<Mapped> {
+    fn of_file(file: File, kind: Kind, checksum: u32) -> Result<Mapped> {
         #[expect(
             unsafe_code,
             reason = "the file is never changed once it has its name, only replaced or removed"
         )]
         // SAFETY: no process of ours writes to the file; one that another program cuts short while it is mapped would
         // end this process, as with every mapped file.
-        let map = unsafe { Mmap::map(file) }?;
+        let map = unsafe { Mmap::map(&file) }?;
         let mut header = Fields(map.get(..HEADER_BYTES + 4).context("too short")?);
         if crc32fast::hash(header.0.get(..HEADER_BYTES).unwrap_or_default()) != checksum {
             bail!("not the file that belongs to this index, or damaged");
@@ -261,6 +264,8 @@ impl Mapped {
             .collect();
         Ok(Mapped {
             map,
+            #[cfg(unix)]
+            file,
             parameters,
             sections,
             checksums,
@@ -283,22 +288,66 @@ impl Mapped {
     /// # Errors
     /// When the range does not lie within the section or a checksum is wrong.
     pub(super) fn bytes(&self, section: usize, range: Range<usize>) -> Result<&[u8]> {
-        let section = self.sections.get(section).context("no such section")?;
-        let start = section
-            .start
-            .checked_add(range.start)
-            .context("out of range")?;
-        let end = section
-            .start
-            .checked_add(range.end)
-            .context("out of range")?;
-        if end > section.end || start > end {
-            bail!("out of range");
-        }
+        let (start, end) = self.place(section, &range)?;
         for block in start / BLOCK..end.div_ceil(BLOCK) {
             self.verify(block)?;
         }
         self.map.get(start..end).context("out of range")
+    }
+
+    /// Bytes of a section, checked, copied into `buffer`. Touching a mapped page brings fifteen neighbours along; for a
+    /// few bytes here and there of a large file that is slower than reading them, and fills the memory.
+    ///
+    /// # Errors
+    /// As [`Mapped::bytes`], and when the system cannot read the file.
+    #[cfg(unix)]
+    pub(super) fn read<'a>(
+        &self,
+        section: usize,
+        range: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        let (start, end) = self.place(section, &range)?;
+        let (first, last) = (start / BLOCK, end.div_ceil(BLOCK));
+        buffer.resize((last - first) * BLOCK, 0);
+        std::os::unix::fs::FileExt::read_exact_at(
+            &self.file,
+            buffer,
+            u64::try_from(first * BLOCK)?,
+        )?;
+        for (block, bytes) in (first..last).zip(buffer.chunks_exact(BLOCK)) {
+            self.verify_bytes(block, bytes)?;
+        }
+        buffer
+            .get(start - first * BLOCK..end - first * BLOCK)
+            .context("out of range")
+    }
+
+    /// Bytes of a section, checked, copied into `buffer`.
+    ///
+    /// # Errors
+    /// As [`Mapped::bytes`].
+    #[cfg(not(unix))]
+    pub(super) fn read<'a>(
+        &self,
+        section: usize,
+        range: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        buffer.clear();
+        buffer.extend_from_slice(self.bytes(section, range)?);
+        Ok(buffer)
+    }
+
+    /// Where a range of a section stands in the file.
+    fn place(&self, section: usize, range: &Range<usize>) -> Result<(usize, usize)> {
+        let section = self.sections.get(section).context("no such section")?;
+        let within = |at: usize| section.start.checked_add(at).context("out of range");
+        let (start, end) = (within(range.start)?, within(range.end)?);
+        if end > section.end || start > end {
+            bail!("out of range");
+        }
+        Ok((start, end))
     }
 
     /// A number within a section of `u32`.
@@ -325,15 +374,17 @@ impl Mapped {
 
     /// `block` counts from the start of the file; the header is block 0.
     fn verify(&self, block: usize) -> Result<()> {
+        let bytes = self.map.get(block * BLOCK..(block + 1) * BLOCK);
+        self.verify_bytes(block, bytes.context("cut short")?)
+    }
+
+    /// Checks the bytes of a block unless it was found right before.
+    fn verify_bytes(&self, block: usize, bytes: &[u8]) -> Result<()> {
         let index = block.checked_sub(1).context("out of range")?;
         let bits = self.verified.get(index / 64).context("out of range")?;
         let bit = 1 << (index % 64);
         // Relaxed is enough: the bit only saves repeating a check, and the bytes do not change.
         if bits.load(Ordering::Relaxed) & bit == 0 {
-            let bytes = self
-                .map
-                .get(block * BLOCK..(block + 1) * BLOCK)
-                .context("cut short")?;
             if self.checksums.get(index) != Some(&crc32fast::hash(bytes)) {
                 bail!("block {block} is damaged");
             }

@@ -10,7 +10,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `index.sqlite` (`-wal`, `-shm`) | everything: the tables are described where they are made, in `database.rs` |
-//! | `vectors-E.cache` | every distinct text's vector in 8 bits, and the vectors' ids (`vectors.rs`) |
+//! | `vectors-E.cache` | every distinct text's vector in 8 bits and in 1 bit, and the vectors' ids (`vectors.rs`, `codes.rs`) |
 //! | `graph-E.cache` | an HNSW graph over the first rows of the vector cache (`hnsw.rs`); from 1,000,000 rows on |
 //! | `terms-E.cache` | for each term the chunks that hold it (`postings.rs`) |
 //! | `lock` | the process that may write: an advisory lock, and its number for people |
@@ -46,7 +46,9 @@
 //! Deliberately not here: what texts mean to a question (`retrieval`), which files to read (`ingest`).
 
 mod cache;
+mod codes;
 mod database;
+mod filter;
 mod hnsw;
 pub mod lexical;
 mod lock;
@@ -63,6 +65,7 @@ use std::path::{Path, PathBuf};
 use crate::chunk::Chunk;
 use crate::embedding::EmbedderId;
 
+pub use filter::Filter;
 pub use reader::Reader;
 pub use status::{CacheState, Status};
 pub use writer::Writer;

@@ -15,6 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use rayon::slice::ParallelSliceMut;
 
+use super::filter::Bits;
 use super::lexical;
 use super::mapped::{Builder, Kind, Mapped, Parameters};
 use super::vectors::Best;
@@ -201,12 +202,28 @@ impl Postings {
         Ok(self.find(hash)?.map_or(0, |term| term.n_chunks.into()))
     }
 
-    /// The `n` best chunks by BM25 for terms given as (hash, weight), best first.
+    /// The places of these chunks.
+    pub(super) fn places_of(&self, ids: &Bits) -> Result<Bits> {
+        let (of_places, _) = self
+            .file
+            .bytes(CHUNKS, 0..self.n_chunks * 8)?
+            .as_chunks::<8>();
+        let mut places = Bits::default();
+        for (place, id) in of_places.iter().enumerate() {
+            if ids.contains_id(i64::from_le_bytes(*id)) {
+                places.insert(place);
+            }
+        }
+        Ok(places)
+    }
+
+    /// The `n` best chunks by BM25 for terms given as (hash, weight), of those at allowed places, best first.
     pub(super) fn search(
         &self,
         terms: &[(u64, f64)],
         collection: Collection,
         n: usize,
+        allowed: Option<&Bits>,
     ) -> Result<Vec<(i64, f64)>> {
         let mut lists = Vec::with_capacity(terms.len());
         for &(hash, weight) in terms {
@@ -214,7 +231,7 @@ impl Postings {
                 lists.push(List::new(self, term, weight, collection)?);
             }
         }
-        let best = best_chunks(self, &mut lists, collection, n)?;
+        let best = best_chunks(self, &mut lists, collection, n, allowed)?;
         best.into_iter()
             .map(|(chunk, score)| Ok((self.chunk_id(chunk)?, score)))
             .collect()
@@ -441,6 +458,7 @@ fn best_chunks(
     lists: &mut [List<'_>],
     collection: Collection,
     n: usize,
+    allowed: Option<&Bits>,
 ) -> Result<Vec<(usize, f64)>> {
     lists.sort_by(|a, b| a.most.total_cmp(&b.most));
     // What the lists up to here, this one not included, can add together.
@@ -465,6 +483,16 @@ fn best_chunks(
         }
         let Some(found) = next else { break };
         let index = usize::try_from(found)?;
+        if let Some(allowed) = allowed {
+            match allowed.next(index) {
+                Some(next) if next > index => {
+                    chunk = u32::try_from(next)?;
+                    continue;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
         let length = postings.length(index)?;
         let mut score = 0.0;
         for list in walked {
@@ -745,7 +773,7 @@ mod tests {
                 })
                 .collect();
             for n in [1, 10, 100, 5000] {
-                let found = postings.search(&weighted, collection, n).unwrap();
+                let found = postings.search(&weighted, collection, n, None).unwrap();
                 let expected = rank_all(chunks, &terms, n);
                 assert_eq!(found.len(), expected.len(), "{terms:?}, {n} best");
                 for (found, expected) in found.iter().zip(&expected) {

@@ -8,9 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cache::Caches;
 use super::database::{self, Paths};
+use super::filter::{Allowed, Bits, Filter};
 use super::postings::{self, Collection, Counted, Postings};
 use super::vectors::{Best, Row as QuantisedRow, VectorCache};
-use super::{ChunkId, FileRecord, IndexError, Scored, StoredChunk, writer};
+use super::{ChunkId, FileRecord, FileState, IndexError, Scored, StoredChunk, writer};
 use crate::chunk::Chunk;
 use crate::document::Location;
 use crate::embedding::EmbedderId;
@@ -24,6 +25,13 @@ const CHUNK_COLUMNS: &str =
 /// search in the graph keeps open (`ef`).
 const SPARE_CANDIDATES: usize = 54;
 
+/// From so many rows on their codes choose those that are looked at: below, looking at all costs less than reading the
+/// chosen ones here and there.
+const CODED_FROM: usize = 200_000;
+
+/// Candidates the search in the graph keeps open for each one wanted.
+const EF_PER_CANDIDATE: usize = 2;
+
 /// With more chunks than this after the cache of postings, FTS5 is quicker than cutting each into terms.
 const MOST_NEWER_CHUNKS: usize = 1000;
 
@@ -35,7 +43,10 @@ pub struct Reader {
     pub(super) folder: PathBuf,
     paths: Paths,
     embedder: EmbedderId,
-    /// Counting walks the whole table, and every question asks; one snapshot has one count.
+    /// What may be found, when not all may.
+    allowed: Option<Allowed>,
+    /// Every question asks more than once for the chunks after the cache of postings, and how many chunks there are.
+    newer: OnceCell<Option<Vec<(i64, Counted)>>>,
     n_chunks: OnceCell<u64>,
 }
 
@@ -59,8 +70,43 @@ impl Reader {
             folder: folder.to_owned(),
             paths: Paths::new(folder)?,
             embedder,
+            allowed: None,
+            newer: OnceCell::new(),
             n_chunks: OnceCell::new(),
         })
+    }
+
+    /// From now on finds only chunks of documents that pass the filter; returns how many documents those are. What is
+    /// counted of all chunks together, such as how rare a term is, stays as it is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn restrict(&mut self, filter: &Filter) -> Result<usize> {
+        let mut chunks_of = self.db.prepare(
+            "SELECT chunks.id, vector_id FROM sections JOIN chunks ON section_id = sections.id WHERE file_id = ?",
+        )?;
+        let mut allowed = Allowed::default();
+        let mut n_files = 0;
+        for (id, file) in writer::numbered_files(&self.db, &self.paths)? {
+            if !matches!(file.state, FileState::Read { .. }) || !filter.matches(&file) {
+                continue;
+            }
+            n_files += 1;
+            let mut rows = chunks_of.query([id])?;
+            while let Some(row) = rows.next()? {
+                let (chunk, vector): (i64, i64) = (row.get(0)?, row.get(1)?);
+                allowed.chunks.insert(usize::try_from(chunk)?);
+                allowed.vectors.insert(usize::try_from(vector)?);
+            }
+        }
+        drop(chunks_of);
+        self.allowed = Some(allowed);
+        Ok(n_files)
+    }
+
+    fn may_find(&self, chunk_id: i64) -> bool {
+        let allowed = self.allowed.as_ref();
+        allowed.is_none_or(|allowed| allowed.chunks.contains_id(chunk_id))
     }
 
     /// The embedder that made the vectors.
@@ -110,23 +156,53 @@ impl Reader {
         query: &[f32],
         top_k: usize,
     ) -> Result<Vec<Scored>> {
-        let row = QuantisedRow::new(query);
+        let allowed = self.allowed.as_ref();
+        let allowed = allowed
+            .map(|allowed| cache.rows_of(&allowed.vectors))
+            .transpose()?;
         self.with_enough_candidates(query, top_k, |n_candidates| {
             let mut candidates = self.scan_database(query, cache.last_id(), n_candidates)?;
-            let is_all = candidates.len() < n_candidates && n_candidates >= cache.n_rows();
-            let rows = match &self.caches.graph {
-                Some(graph) if n_candidates < cache.n_rows() / 8 => {
-                    let mut rows = graph.search(cache, &row, n_candidates)?;
-                    rows.extend(cache.scan(&row, graph.n_rows(), n_candidates)?);
-                    rows
-                }
-                _ => cache.scan(&row, 0, n_candidates)?,
-            };
-            for (row, _) in rows {
+            let rows = self.rows_by_cache(cache, query, n_candidates, allowed.as_ref())?;
+            let is_all = candidates.len() < n_candidates && rows.len() < n_candidates;
+            for row in rows {
                 candidates.push(cache.id(row)?);
             }
             Ok((candidates, is_all))
         })
+    }
+
+    /// The rows of the cache most similar to the query, fewer than `n` only when there are no more.
+    fn rows_by_cache(
+        &self,
+        cache: &VectorCache,
+        query: &[f32],
+        n: usize,
+        allowed: Option<&Bits>,
+    ) -> Result<Vec<usize>> {
+        let row = QuantisedRow::new(query);
+        let scan = |first: usize| -> Result<Vec<(usize, f32)>> {
+            if cache.n_rows() - first.min(cache.n_rows()) >= CODED_FROM
+                && let Some(rows) = cache.scan_by_codes(query, first, n, allowed)?
+            {
+                return Ok(rows);
+            }
+            cache.scan(&row, first, n, allowed)
+        };
+        // A walk over the graph pays where most of what it passes may be found.
+        let n_rows = allowed.map_or(cache.n_rows(), Bits::len);
+        let mut rows = match &self.caches.graph {
+            Some(graph) if n < n_rows / 8 && n_rows > cache.n_rows() / 8 => {
+                let ef = EF_PER_CANDIDATE * n;
+                let mut rows = graph.search(cache, &row, ef, allowed)?;
+                rows.truncate(ef);
+                rows.extend(scan(graph.n_rows())?);
+                rows
+            }
+            _ => scan(0)?,
+        };
+        rows.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        rows.truncate(n);
+        Ok(rows.into_iter().map(|(row, _)| row).collect())
     }
 
     /// Asks for the vectors nearest to the query, and for more where those of removed texts take the places of others.
@@ -157,11 +233,13 @@ impl Reader {
             .prepare_cached("SELECT id, vector FROM vectors WHERE id > ? ORDER BY id")?;
         let mut rows = select.query([after_id])?;
         while let Some(row) = rows.next()? {
-            best.offer(
-                ids.len(),
-                self.similarity(query, row.get_ref(1)?.as_blob()?)?,
-            );
-            ids.push(row.get(0)?);
+            let id = row.get(0)?;
+            let allowed = self.allowed.as_ref();
+            if allowed.is_none_or(|allowed| allowed.vectors.contains_id(id)) {
+                let similarity = self.similarity(query, row.get_ref(1)?.as_blob()?)?;
+                best.offer(ids.len(), similarity);
+                ids.push(id);
+            }
         }
         Ok(best
             .into_sorted()
@@ -179,20 +257,26 @@ impl Reader {
     ) -> Result<Vec<Scored>> {
         let mut select = self.db.prepare_cached(
             "SELECT chunks.id, vector FROM vectors JOIN chunks ON vector_id = vectors.id WHERE vectors.id = ?
-             ORDER BY chunks.id LIMIT ?",
+             ORDER BY chunks.id",
         )?;
-        let limit = i64::try_from(top_k)?;
         let mut found = Vec::with_capacity(vector_ids.len());
         for id in vector_ids {
-            let mut rows = select.query((id, limit))?;
+            let mut rows = select.query([id])?;
             let mut similarity = None;
-            while let Some(row) = rows.next()? {
+            let most = found.len() + top_k;
+            while found.len() < most
+                && let Some(row) = rows.next()?
+            {
+                let chunk_id = row.get(0)?;
+                if !self.may_find(chunk_id) {
+                    continue;
+                }
                 let similarity = match similarity {
                     Some(similarity) => similarity,
                     None => *similarity.insert(self.similarity(query, row.get_ref(1)?.as_blob()?)?),
                 };
                 found.push(Scored {
-                    id: ChunkId(row.get(0)?),
+                    id: ChunkId(chunk_id),
                     similarity,
                 });
             }
@@ -253,14 +337,14 @@ impl Reader {
         let Some(newer) = self.newer_chunks(cache)? else {
             return Ok(None);
         };
-        let collection = collection(cache, &newer);
+        let collection = collection(cache, newer);
         let mut weighted = Vec::with_capacity(terms.len());
         for term in terms {
             let hash = postings::term_hash(term);
-            weighted.push((hash, collection.weight(frequency(cache, &newer, hash)?)));
+            weighted.push((hash, collection.weight(frequency(cache, newer, hash)?)));
         }
         let mut found = self.living(cache, &weighted, collection, top_k)?;
-        for (id, counted) in &newer {
+        for (id, counted) in newer.iter().filter(|(id, _)| self.may_find(*id)) {
             let scores = weighted.iter().filter_map(|(hash, weight)| {
                 let n_occurrences = *counted.occurrences.get(hash)?;
                 Some(weight * collection.saturation(n_occurrences, counted.n_terms))
@@ -285,9 +369,13 @@ impl Reader {
         let mut lives = self
             .db
             .prepare_cached("SELECT 1 FROM chunks WHERE id = ?")?;
+        let allowed = self.allowed.as_ref();
+        let allowed = allowed
+            .map(|allowed| cache.places_of(&allowed.chunks))
+            .transpose()?;
         let mut n_candidates = top_k + top_k / 8 + 8;
         loop {
-            let candidates = cache.search(weighted, collection, n_candidates)?;
+            let candidates = cache.search(weighted, collection, n_candidates, allowed.as_ref())?;
             let is_all = candidates.len() < n_candidates;
             let mut living = Vec::with_capacity(candidates.len());
             for candidate in candidates {
@@ -303,7 +391,18 @@ impl Reader {
     }
 
     /// The terms of the chunks that came after the cache; `None` when there are too many to look at each.
-    fn newer_chunks(&self, cache: &Postings) -> Result<Option<Vec<(i64, Counted)>>> {
+    fn newer_chunks(&self, cache: &Postings) -> Result<Option<&[(i64, Counted)]>> {
+        let newer = match self.newer.get() {
+            Some(newer) => newer,
+            None => {
+                let newer = self.read_newer_chunks(cache)?;
+                self.newer.get_or_init(|| newer)
+            }
+        };
+        Ok(newer.as_deref())
+    }
+
+    fn read_newer_chunks(&self, cache: &Postings) -> Result<Option<Vec<(i64, Counted)>>> {
         let mut select = self.db.prepare_cached(
             "SELECT chunks.id, sections.path, text FROM chunks JOIN sections ON sections.id = section_id
              WHERE chunks.id > ?",
@@ -329,10 +428,21 @@ impl Reader {
         let mut select = self.db.prepare_cached(
             "SELECT rowid, -rank FROM terms WHERE terms MATCH ? ORDER BY rank, rowid LIMIT ?",
         )?;
-        let rows = select.query_map((query, i64::try_from(top_k)?), |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-        rows.map(|row| Ok(scored(row?))).collect()
+        let limit = match &self.allowed {
+            None => i64::try_from(top_k)?,
+            Some(_) => -1,
+        };
+        let mut rows = select.query((query, limit))?;
+        let mut found = Vec::new();
+        while found.len() < top_k
+            && let Some(row) = rows.next()?
+        {
+            let id = row.get(0)?;
+            if self.may_find(id) {
+                found.push(scored((id, row.get(1)?)));
+            }
+        }
+        Ok(found)
     }
 
     /// In how many chunks each term occurs. Chunks that were removed since the last [`Writer::publish`] may still
@@ -348,7 +458,7 @@ impl Reader {
         {
             let by_cache: Result<Vec<u64>> = terms
                 .iter()
-                .map(|term| frequency(cache, &newer, postings::term_hash(term)))
+                .map(|term| frequency(cache, newer, postings::term_hash(term)))
                 .collect();
             if by_cache.is_ok() {
                 return by_cache;
@@ -371,7 +481,10 @@ impl Reader {
             .collect()
     }
 
-    /// Number of chunks.
+    /// Number of chunks, for weighing terms: as [`Reader::document_frequencies`], it may count removed ones. [`Status`] has
+    /// the exact number, for which the database walks over a whole table.
+    ///
+    /// [`Status`]: super::Status
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -379,10 +492,17 @@ impl Reader {
         if let Some(n_chunks) = self.n_chunks.get() {
             return Ok(*n_chunks);
         }
-        let n: i64 = self
-            .db
-            .query_row("SELECT count(*) FROM chunks", [], |row| row.get(0))?;
-        let n_chunks = u64::try_from(n)?;
+        let newer = match &self.caches.terms {
+            Some(cache) => self.newer_chunks(cache)?.map(|newer| (cache, newer)),
+            None => None,
+        };
+        let n_chunks = match newer {
+            Some((cache, newer)) => collection(cache, newer).n_chunks,
+            None => {
+                let select = "SELECT count(*) FROM chunks";
+                u64::try_from(self.db.query_row(select, [], |row| row.get::<_, i64>(0))?)?
+            }
+        };
         Ok(*self.n_chunks.get_or_init(|| n_chunks))
     }
 

@@ -79,7 +79,7 @@ impl Reader {
         Ok(Status {
             n_documents: count(&self.db, "files WHERE reason IS NULL")?,
             n_unreadable: count(&self.db, "files WHERE reason IS NOT NULL")?,
-            n_chunks: self.n_chunks()?,
+            n_chunks: count(&self.db, "chunks")?,
             n_vectors: count(&self.db, "vectors")?,
             embedder: self.embedder().clone(),
             format: database::meta(&self.db, "format")?,

@@ -227,7 +227,8 @@ impl Writer {
         // Without the old rows in their old places, the graph speaks of other vectors.
         let forget: &[Kind] = if old.is_some() { &[] } else { &[Kind::Graph] };
         self.put_in_place(Kind::Vectors, forget, |db, path, dimension| {
-            vectors::write(path, dimension, old, |push| {
+            let centre = database::centre(db, dimension)?;
+            vectors::write(path, &centre, old, |push| {
                 let mut select =
                     db.prepare("SELECT id, vector FROM vectors WHERE id > ? ORDER BY id")?;
                 let mut rows = select.query([after])?;
@@ -346,15 +347,21 @@ pub(super) fn count_terms(path: &str, text: &str) -> Result<Counted> {
 
 /// Everything the index knows of its files, by source.
 pub(super) fn files(db: &Connection, paths: &Paths) -> Result<Vec<FileRecord>> {
+    let files = numbered_files(db, paths)?;
+    Ok(files.into_iter().map(|(_, file)| file).collect())
+}
+
+/// The same with the files' numbers.
+pub(super) fn numbered_files(db: &Connection, paths: &Paths) -> Result<Vec<(i64, FileRecord)>> {
     let mut select = db.prepare_cached(
-        "SELECT path, source, content_hash, n_bytes, modified_ns, pipeline, title, warnings, reason
+        "SELECT path, source, content_hash, n_bytes, modified_ns, pipeline, title, warnings, reason, id
          FROM files ORDER BY source, id",
     )?;
     let mut rows = select.query([])?;
     let mut files = Vec::new();
     while let Some(row) = rows.next()? {
         let warnings: Option<String> = row.get(7)?;
-        files.push(FileRecord {
+        let file = FileRecord {
             path: paths.load(&row.get(0)?)?,
             source: row.get(1)?,
             content_hash: row.get(2)?,
@@ -370,7 +377,8 @@ pub(super) fn files(db: &Connection, paths: &Paths) -> Result<Vec<FileRecord>> {
                     reason: row.get(8)?,
                 },
             },
-        });
+        };
+        files.push((row.get(9)?, file));
     }
     Ok(files)
 }

@@ -1,0 +1,220 @@
+//! One bit of each number of a vector: the first pass over very many rows.
+//!
+//! A row's code says which of its numbers lie above the mean of all rows. The query keeps four bits of each of its
+//! numbers, less the mean, and its products with the codes are counted with AND and population count, 64 numbers at a
+//! time. That is a coarse similarity from an eighth of the bytes, after Gao and Long, "RaBitQ" (2024), without their
+//! rotation, which gained nothing here. Codes only choose candidates: on 620,000 statute passages and 500 questions the
+//! best twentyfold by codes held 999 of 1,000 of the exact ten best, and 993 of the exact hundred.
+//!
+//! Eight rows lie interleaved, word by word, so that one wide register counts for all of them.
+
+use super::vectors::SCALE_BYTES;
+
+/// Rows whose words lie interleaved.
+pub(super) const ROWS_PER_GROUP: usize = 8;
+/// Bits kept of each number of the query, in two's complement.
+const PLANES: usize = 4;
+const LARGEST: f32 = 7.0;
+
+/// Bytes of a group of codes.
+pub(super) fn group_bytes(dimension: usize) -> usize {
+    dimension.div_ceil(64) * 8 * ROWS_PER_GROUP
+}
+
+/// Makes the codes of rows, one after the other.
+pub(super) struct Encoder<'a> {
+    centre: &'a [f32],
+    codes: Vec<u8>,
+    n_rows: usize,
+}
+
+impl<'a> Encoder<'a> {
+    /// `centre` is about the mean of the vectors.
+    pub(super) fn new(centre: &'a [f32]) -> Encoder<'a> {
+        Encoder {
+            centre,
+            codes: Vec::new(),
+            n_rows: 0,
+        }
+    }
+
+    /// Adds a row of the vector cache.
+    pub(super) fn push(&mut self, row: &[u8]) {
+        let Some((numbers, scale)) = row.split_last_chunk::<SCALE_BYTES>() else {
+            return;
+        };
+        let scale = f32::from_le_bytes(*scale);
+        let n_bytes = group_bytes(self.centre.len());
+        let lane = self.n_rows % ROWS_PER_GROUP;
+        if lane == 0 {
+            self.codes.resize(self.codes.len() + n_bytes, 0);
+        }
+        let start = self.codes.len() - n_bytes;
+        let group = self.codes.get_mut(start..).unwrap_or_default();
+        for (i, (number, centre)) in numbers.iter().zip(self.centre).enumerate() {
+            let is_above = f32::from(number.cast_signed()) * scale > *centre;
+            let at = (i / 64 * ROWS_PER_GROUP + lane) * 8 + i % 64 / 8;
+            if let Some(byte) = group.get_mut(at) {
+                *byte |= u8::from(is_above) << (i % 8);
+            }
+        }
+        self.n_rows += 1;
+    }
+
+    /// The groups of codes; the last one may be filled up.
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.codes
+    }
+}
+
+/// A query in the form that codes are compared with.
+#[derive(Debug)]
+pub(super) struct CodedQuery {
+    /// For each word of a code, the bits of the query's numbers, lowest first.
+    words: Vec<[u64; PLANES]>,
+    count: Count,
+}
+
+/// Writes the similarity of each row of some groups.
+type Count = fn(&[[u64; PLANES]], &[u8], &mut Vec<i32>);
+
+impl CodedQuery {
+    /// `centre` is what the codes were made with.
+    pub(super) fn new(query: &[f32], centre: &[f32]) -> CodedQuery {
+        let numbers: Vec<f32> = query.iter().zip(centre).map(|(x, c)| x - c).collect();
+        let largest = numbers
+            .iter()
+            .fold(0_f32, |largest, x| largest.max(x.abs()));
+        let scale = if largest > 0.0 {
+            LARGEST / largest
+        } else {
+            1.0
+        };
+        let words = numbers.chunks(64).map(|numbers| {
+            let mut planes = [0; PLANES];
+            for (i, x) in numbers.iter().enumerate() {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "within ±7 by the choice of scale"
+                )]
+                let number = ((x * scale).round() as i8).cast_unsigned();
+                for (bit, plane) in planes.iter_mut().enumerate() {
+                    *plane |= u64::from(number >> bit & 1) << i;
+                }
+            }
+            planes
+        });
+        CodedQuery {
+            words: words.collect(),
+            count: fastest_count(),
+        }
+    }
+
+    /// The similarity of each row of some groups, in units of no meaning.
+    pub(super) fn similarities(&self, groups: &[u8], similarities: &mut Vec<i32>) {
+        similarities.clear();
+        (self.count)(&self.words, groups, similarities);
+    }
+}
+
+#[inline(always)]
+fn count(words: &[[u64; PLANES]], groups: &[u8], similarities: &mut Vec<i32>) {
+    let (bytes, _) = groups.as_chunks::<8>();
+    let (lanes, _) = bytes.as_chunks::<ROWS_PER_GROUP>();
+    for group in lanes.chunks_exact(words.len().max(1)) {
+        let mut counts = [[0_u64; ROWS_PER_GROUP]; PLANES];
+        for (planes, code) in words.iter().zip(group) {
+            for (plane, counts) in planes.iter().zip(&mut counts) {
+                for (count, code) in counts.iter_mut().zip(code) {
+                    *count += u64::from((plane & u64::from_le_bytes(*code)).count_ones());
+                }
+            }
+        }
+        let [ones, twos, fours, signs] = counts;
+        for lane in 0..ROWS_PER_GROUP {
+            let above = ones[lane] + 2 * twos[lane] + 4 * fours[lane];
+            // At most 15 for each dimension, far below what an i32 holds.
+            let difference = above.cast_signed() - 8 * signs[lane].cast_signed();
+            similarities.push(i32::try_from(difference).unwrap_or(0));
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn fastest_count() -> Count {
+    |words, groups, similarities| count(words, groups, similarities)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn fastest_count() -> Count {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
+    fn count_avx512(words: &[[u64; PLANES]], groups: &[u8], similarities: &mut Vec<i32>) {
+        count(words, groups, similarities);
+    }
+
+    #[target_feature(enable = "avx2,popcnt")]
+    fn count_avx2(words: &[[u64; PLANES]], groups: &[u8], similarities: &mut Vec<i32>) {
+        count(words, groups, similarities);
+    }
+
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vpopcntdq")
+    {
+        #[expect(
+            unsafe_code,
+            reason = "a function compiled for instructions that not all processors have"
+        )]
+        // SAFETY: the processor has just been found to have them.
+        return |words, groups, out| unsafe { count_avx512(words, groups, out) };
+    }
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+        #[expect(
+            unsafe_code,
+            reason = "a function compiled for instructions that not all processors have"
+        )]
+        // SAFETY: the processor has just been found to have them.
+        return |words, groups, out| unsafe { count_avx2(words, groups, out) };
+    }
+    |words, groups, similarities| count(words, groups, similarities)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vectors::Row;
+    use super::super::vectors::tests::unit_vectors;
+    use super::*;
+
+    #[test]
+    fn counting_bits_adds_up_the_query_where_a_row_is_above_the_mean() {
+        for dimension in [1, 63, 64, 100, 256, 384] {
+            let vectors = unit_vectors(21, dimension, 9);
+            let centre = vec![0.01; dimension];
+            let rows: Vec<Row> = vectors.iter().map(|vector| Row::new(vector)).collect();
+            let mut encoder = Encoder::new(&centre);
+            rows.iter().for_each(|row| encoder.push(row.as_bytes()));
+            let codes = encoder.finish();
+            assert_eq!(codes.len(), 3 * group_bytes(dimension));
+            let query = &vectors[20];
+            let coded = CodedQuery::new(query, &centre);
+            let (mut fast, mut portable) = (Vec::new(), Vec::new());
+            coded.similarities(&codes, &mut fast);
+            count(&coded.words, &codes, &mut portable);
+            assert_eq!(fast, portable, "{dimension} dimensions");
+
+            let largest = query.iter().fold(0_f32, |m, x| m.max((x - 0.01).abs()));
+            for (row, similarity) in rows.iter().zip(&fast) {
+                let (numbers, scale) = row.as_bytes().split_last_chunk().unwrap();
+                let scale = f32::from_le_bytes(*scale);
+                let expected: f32 = numbers
+                    .iter()
+                    .zip(query)
+                    .filter(|(number, _)| f32::from(number.cast_signed()) * scale > 0.01)
+                    .map(|(_, x)| ((x - 0.01) / largest * 7.0).round())
+                    .sum();
+                assert_eq!(f64::from(*similarity), f64::from(expected), "{dimension}");
+            }
+        }
+    }
+}
