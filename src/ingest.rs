@@ -31,6 +31,11 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 const WINDOW_FILES: usize = 64;
 const WINDOW_BYTES: u64 = 32 << 20;
 
+/// A long run brings the caches up to date on its way, so that questions find quickly what is there already: when this many
+/// chunks have come since the last time, and as many as had come by then, so that all of it costs less than once more
+/// the last.
+const CHUNKS_PER_PUBLISHING: usize = 50_000;
+
 /// A file changed this shortly before it was read may change again within the clock's resolution; its time stamp is then
 /// not trusted the next time and its content is compared instead.
 const RACY_NS: i64 = 2_000_000_000;
@@ -97,12 +102,18 @@ pub fn run(
     let mut gone = plan.gone;
     let mut windows = windows(&plan.to_read).into_iter();
     let mut next = windows.next().map(read_window);
+    let mut n_published = 0;
     while let Some(files) = next.take() {
         std::thread::scope(|scope| {
             let ahead = windows
                 .next()
                 .map(|window| scope.spawn(|| read_window(window)));
             store(files, writer, embedder, &mut gone, &mut summary, report)?;
+            if summary.n_chunks - n_published >= CHUNKS_PER_PUBLISHING.max(n_published) {
+                report(Progress::Publishing);
+                writer.publish()?;
+                n_published = summary.n_chunks;
+            }
             next = ahead
                 .map(|thread| {
                     thread

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ragq::ask::{self, Stages};
@@ -26,6 +26,9 @@ mod models;
 /// Passages for an answer, and for a list of passages, unless the user says.
 const ASK_TOP_K: usize = 5;
 const SEARCH_TOP_K: usize = 10;
+
+/// How often a bar turns that has nothing to count.
+const TICK: Duration = Duration::from_millis(200);
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +125,11 @@ fn bring_up_to_date(paths: &[PathBuf], settings: &Settings, output: &Output) -> 
                 bar.set_message(source.to_string());
                 bar.inc(1);
             }
-            Progress::Publishing => bar.set_message("building caches"),
+            Progress::Publishing => {
+                bar.set_message("building caches");
+                // Minutes may pass without news; the turning says that the work goes on.
+                bar.enable_steady_tick(TICK);
+            }
         },
     );
     bar.finish_and_clear();

@@ -645,6 +645,46 @@ mod tests {
                 );
             }
         }
+        for pattern in ["3.txt", "1?.txt", "same.txt", "*.txt", "none"] {
+            check_restricted(folder, pattern);
+        }
+    }
+
+    /// A restricted reader finds what is left of all chunks in their order when the others are taken out.
+    fn check_restricted(folder: &Path, pattern: &str) {
+        let filter = Filter::new(&[pattern.to_owned()], &[], Path::new("/nowhere"));
+        let all = Reader::open(folder).unwrap();
+        let mut reader = Reader::open(folder).unwrap();
+        let passing = |scored: Vec<Scored>| -> Vec<Scored> {
+            let ids: Vec<ChunkId> = scored.iter().map(|scored| scored.id).collect();
+            let chunks = all.chunks(&ids).unwrap();
+            let passes = |source: &str| {
+                let record = FileRecord {
+                    source: source.to_owned(),
+                    ..file(Path::new("/elsewhere"))
+                };
+                filter.matches(&record)
+            };
+            let pairs = scored.into_iter().zip(chunks);
+            let passing = pairs.filter(|(_, chunk)| passes(&chunk.source));
+            passing.map(|(scored, _)| scored).take(10).collect()
+        };
+        reader.restrict(&filter).unwrap();
+        for seed in 0..3 {
+            let query = embed(&seed.to_string());
+            let expected = passing(nearest_by_sorting(&all, &query, usize::MAX));
+            assert_eq!(reader.nearest(&query, 10).unwrap(), expected, "{pattern}");
+        }
+        let terms = lexical::terms("파일 3의 내용 7");
+        let similarities = |found: Vec<Scored>| -> Vec<String> {
+            let shown = |found: &Scored| format!("{:.3}", found.similarity);
+            found.iter().map(shown).collect()
+        };
+        let expected = passing(all.lexical(&terms, 10_000).unwrap());
+        let found = reader.lexical(&terms, 10).unwrap();
+        let found_again = passing(found.clone());
+        assert_eq!(found, found_again, "{pattern}: found what it must not find");
+        assert_eq!(similarities(found), similarities(expected), "{pattern}");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::database::{self, FILE_NAME};
 use super::reader::Reader;
 use super::writer::check_unit_vector;
 use super::{ChunkId, Scored};
+use crate::chunk::Chunk;
+use crate::document::Location;
 use crate::embedding::EmbedderId;
 
 /// What an index holds.
@@ -188,7 +190,38 @@ impl Reader {
                 problems.push(made_anew(&format!("{n} {what}")));
             }
         }
+        let n = self.count_altered_texts()?;
+        if n > 0 {
+            problems.push(made_anew(&format!("{n} altered texts")));
+        }
         Ok(problems)
+    }
+
+    /// Chunks whose text is not the one their vector was made from. SQLite does not notice a flipped bit in a text.
+    fn count_altered_texts(&self) -> Result<usize> {
+        let mut select = self.db.prepare(
+            "SELECT sections.path, text, text_hash FROM chunks JOIN sections ON sections.id = section_id
+             JOIN vectors ON vectors.id = vector_id",
+        )?;
+        let mut rows = select.query([])?;
+        let mut n = 0;
+        while let Some(row) = rows.next()? {
+            let path: std::result::Result<Vec<String>, _> =
+                serde_json::from_slice(row.get_ref(0)?.as_bytes()?);
+            let text = String::from_utf8_lossy(row.get_ref(1)?.as_bytes()?).into_owned();
+            let is_whole = path.is_ok_and(|path| {
+                let chunk = Chunk {
+                    text,
+                    path,
+                    location: Location::default(),
+                };
+                let hash = database::text_hash(&chunk.embedded_text());
+                row.get_ref(2)
+                    .is_ok_and(|stored| stored.as_blob() == Ok(&hash[..]))
+            });
+            n += usize::from(!is_whole);
+        }
+        Ok(n)
     }
 
     fn check_vectors(&self) -> Result<Vec<String>> {

@@ -96,6 +96,11 @@ impl Writer {
         })
     }
 
+    /// From so many rows on [`Writer::publish`] builds a graph: for measuring it where it would not pay.
+    pub fn build_graph_from(&mut self, n_rows: usize) {
+        self.policy.graph_from = n_rows;
+    }
+
     /// The files the index knows at or under an absolute path.
     ///
     /// # Errors
