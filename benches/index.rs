@@ -1,31 +1,50 @@
-//! How long the index takes, in one table: `cargo bench --bench index`.
+//! What the index costs, in one table: `cargo bench --bench index`.
 //!
 //! The chunks are made up: words of a few hundred topics, frequent and rare as words are, with vectors that are sums of
-//! their words' vectors, as a static embedder makes them. `RAGQ_BENCH_CHUNKS` says how many (20,000 by default),
-//! `RAGQ_BENCH_DIMENSION` of how many dimensions (256). `peers.py` beside this file measures hnswlib, usearch and
-//! faiss on the same vectors, which `RAGQ_BENCH_VECTORS=FILE` writes for it.
+//! their words' vectors, as a static embedder makes them. The queries are vectors of the index moved by noise. A cold
+//! question is a process of its own (this program again): open, both legs with 100 candidates each, the frequencies of
+//! the terms, ten chunks; its CPU time is counted from `main` on, its memory is all it ever had. Recall is that of the
+//! ten nearest by `f32` over all vectors.
+//!
+//! | variable | |
+//! |---|---|
+//! | `RAGQ_BENCH_CHUNKS` | how many chunks (20,000) |
+//! | `RAGQ_BENCH_DIMENSION` | of how many dimensions (256) |
+//! | `RAGQ_BENCH_READ` | a file of vectors (`f32`, little-endian) to take instead of made-up ones |
+//! | `RAGQ_BENCH_VECTORS` | a file to write the vectors to; `peers.py` measures hnswlib, usearch and faiss on them |
+//! | `RAGQ_BENCH_GRAPH` | build a graph, however few the rows are |
 
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 #![allow(missing_docs, reason = "a program")]
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use ragq::chunk::Chunk;
 use ragq::document::Location;
 use ragq::embedding::EmbedderId;
-use ragq::index::{FileRecord, FileState, NewChunk, Reader, Writer, lexical};
+use ragq::index::{ChunkId, FileRecord, FileState, NewChunk, Reader, Writer, lexical};
 
-const CHUNKS_PER_FILE: usize = 50;
+const CHUNKS_PER_FILE: usize = 200;
 const WORDS_PER_CHUNK: u64 = 40;
+const QUERIES: usize = 100;
+const COLD_RUNS: usize = 12;
+/// Results whose recall is measured.
+const NEAREST: usize = 10;
+/// What each leg is asked for when a question is retrieved.
+const CANDIDATES: usize = 100;
 
 fn setting(name: &str, otherwise: usize) -> Result<usize> {
     Ok(std::env::var(name).map_or(Ok(otherwise), |value| value.parse())?)
 }
 
 fn main() -> Result<()> {
+    if let Some(folder) = std::env::var_os("RAGQ_BENCH_COLD") {
+        return ask_cold(Path::new(&folder));
+    }
     let (n_chunks, dimension) = (
         setting("RAGQ_BENCH_CHUNKS", 20_000)?,
         setting("RAGQ_BENCH_DIMENSION", 256)?,
@@ -38,22 +57,83 @@ fn main() -> Result<()> {
         dimension,
     };
     let mut writer = Writer::open(&folder, &embedder)?;
-    let mut vectors = match std::env::var_os("RAGQ_BENCH_VECTORS") {
-        Some(path) => Some(std::io::BufWriter::new(std::fs::File::create(path)?)),
-        None => None,
-    };
+    if std::env::var_os("RAGQ_BENCH_GRAPH").is_some() {
+        writer.build_graph_from(1);
+    }
 
     println!("{n_chunks} chunks, {dimension} dimensions");
-    let started = Instant::now();
+    let queries: Vec<Vec<f32>> = (0..QUERIES)
+        .map(|i| query(i, n_chunks, dimension))
+        .collect::<Result<_>>()?;
+    let mut exact: Vec<Vec<f32>> = vec![Vec::new(); QUERIES];
+    let started = Started::now()?;
+    put_in(
+        &mut writer,
+        root.path(),
+        n_chunks,
+        dimension,
+        &mut |vector| {
+            for (query, best) in queries.iter().zip(&mut exact) {
+                keep_best(best, dot(query, vector));
+            }
+        },
+    )?;
+    started.report("put in, and exact neighbours")?;
+    let started = Started::now()?;
+    writer.publish()?;
+    started.report("publish")?;
+
+    let reader = Reader::open(&folder)?;
+    let started = Started::now()?;
+    let mut n_found = 0;
+    for (query, exact) in queries.iter().zip(&exact) {
+        let worst = exact.iter().copied().fold(f32::INFINITY, f32::min);
+        let found = reader.nearest(query, NEAREST)?;
+        n_found += found
+            .iter()
+            .filter(|one| one.similarity >= worst - 1e-6)
+            .count();
+    }
+    started.report(&format!("{QUERIES} × nearest {NEAREST}"))?;
+    let started = Started::now()?;
+    for i in 0..QUERIES {
+        reader.lexical(&question(i, n_chunks), NEAREST)?;
+    }
+    started.report(&format!("{QUERIES} × lexical {NEAREST}, about 20 terms"))?;
+    println!(
+        "recall@{NEAREST} of the vectors {:.4}",
+        n_found as f64 / (QUERIES * NEAREST) as f64
+    );
+    drop(reader);
+    report_cold(&folder, n_chunks)
+}
+
+/// Puts the chunks in and shows each vector to `each`.
+fn put_in(
+    writer: &mut Writer,
+    folder: &Path,
+    n_chunks: usize,
+    dimension: usize,
+    each: &mut dyn FnMut(&[f32]),
+) -> Result<()> {
+    let mut vectors = match std::env::var_os("RAGQ_BENCH_VECTORS") {
+        Some(path) => Some(BufWriter::new(std::fs::File::create(path)?)),
+        None => None,
+    };
+    let mut given = Given::open()?;
     for first in (0..n_chunks).step_by(CHUNKS_PER_FILE) {
         let mut chunks = Vec::new();
         for i in first..n_chunks.min(first + CHUNKS_PER_FILE) {
-            let (text, vector) = chunk(i, dimension);
+            let (text, mut vector) = chunk(i, dimension);
+            if let Some(given) = &mut given {
+                given.read(&mut vector)?;
+            }
             if let Some(vectors) = &mut vectors {
                 for x in &vector {
                     vectors.write_all(&x.to_le_bytes())?;
                 }
             }
+            each(&vector);
             let chunk = Chunk {
                 text,
                 path: vec!["본문".to_owned()],
@@ -64,40 +144,181 @@ fn main() -> Result<()> {
                 embedding: Some(vector),
             });
         }
-        writer.replace(&record(root.path(), first), &chunks)?;
+        writer.replace(&record(folder, first), &chunks)?;
     }
-    report("put in, one commit each 50 chunks", started);
-    let started = Instant::now();
-    writer.publish()?;
-    report("publish", started);
-
-    let started = Instant::now();
-    let reader = Reader::open(&folder)?;
-    report("open", started);
-    let questions: Vec<(String, Vec<f32>)> =
-        (0..100).map(|i| chunk(n_chunks + i, dimension)).collect();
-    let ask = |what: &str, ask: &dyn Fn(&str, &[f32]) -> Result<()>| -> Result<()> {
-        let started = Instant::now();
-        for (text, vector) in &questions {
-            ask(text, vector)?;
-        }
-        report(&format!("100 × {what}"), started);
-        Ok(())
-    };
-    ask("nearest 10", &|_, vector| {
-        reader.nearest(vector, 10).map(drop)
-    })?;
-    ask("lexical 10, about 20 terms", &|text, _| {
-        let question: String = text.split_inclusive(' ').take(8).collect();
-        reader.lexical(&lexical::terms(&question), 10).map(drop)
-    })
+    Ok(())
 }
 
-fn report(what: &str, started: Instant) {
-    println!(
-        "{what:36} {:10.1} ms",
-        started.elapsed().as_secs_f64() * 1000.0
+/// Vectors from a file.
+struct Given(BufReader<std::fs::File>);
+
+impl Given {
+    fn open() -> Result<Option<Given>> {
+        let path = std::env::var_os("RAGQ_BENCH_READ").map(PathBuf::from);
+        path.map(|path| Ok(Given(BufReader::new(std::fs::File::open(path)?))))
+            .transpose()
+    }
+
+    fn read(&mut self, vector: &mut [f32]) -> Result<()> {
+        for x in vector {
+            let mut bytes = [0; 4];
+            self.0.read_exact(&mut bytes)?;
+            *x = f32::from_le_bytes(bytes);
+        }
+        Ok(())
+    }
+}
+
+/// One of the vectors, moved a little.
+fn query(i: usize, n_chunks: usize, dimension: usize) -> Result<Vec<f32>> {
+    let place = n_chunks * i / QUERIES;
+    let mut vector = chunk(place, dimension).1;
+    if let Some(mut given) = Given::open()? {
+        let start = i64::try_from(place * dimension * 4)?;
+        given.0.seek_relative(start)?;
+        given.read(&mut vector)?;
+    }
+    let mut seed = hash(i as u64 + 1);
+    for x in &mut vector {
+        // A sum of four is nearly normal; the deviation is 0.03.
+        for _ in 0..4 {
+            seed = hash(seed);
+            *x += (f32::from(u16::try_from(seed >> 48)?) / 65_536.0 - 0.5) * 0.052;
+        }
+    }
+    let length = dot(&vector, &vector).sqrt();
+    vector.iter_mut().for_each(|x| *x /= length);
+    Ok(vector)
+}
+
+/// Terms of a question of eight words.
+fn question(i: usize, n_chunks: usize) -> Vec<String> {
+    let (text, _) = chunk(n_chunks + i, 1);
+    let question: String = text.split_inclusive(' ').take(8).collect();
+    lexical::terms(&question)
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    // Sixteen sums at once, which the compiler keeps in wide registers.
+    let mut sums = [0.0_f32; 16];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    for (a, b) in a.iter().zip(b) {
+        for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += x * y;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+fn keep_best(best: &mut Vec<f32>, similarity: f32) {
+    if best.len() < NEAREST || best.last().is_some_and(|worst| similarity > *worst) {
+        let place = best.partition_point(|other| *other >= similarity);
+        best.insert(place, similarity);
+        best.truncate(NEAREST);
+    }
+}
+
+/// One question in a process that has only just begun; prints what it cost.
+fn ask_cold(folder: &Path) -> Result<()> {
+    let started = cpu_ms()?;
+    let (number, n_chunks) = (
+        setting("RAGQ_BENCH_QUERY", 0)?,
+        setting("RAGQ_BENCH_CHUNKS", 0)?,
     );
+    let reader = Reader::open(folder)?;
+    let (terms, query) = (
+        question(number, n_chunks),
+        query(number, n_chunks, reader.embedder().dimension)?,
+    );
+    let asked = cpu_ms()?;
+    let mut ids: Vec<ChunkId> = Vec::new();
+    let dense = reader.nearest(&query, CANDIDATES)?;
+    let after_dense = cpu_ms()?;
+    let lexical = reader.lexical(&terms, CANDIDATES)?;
+    reader.document_frequencies(&terms)?;
+    reader.n_chunks()?;
+    ids.extend(lexical.iter().chain(&dense).map(|found| found.id));
+    reader.similarities(&query, &ids)?;
+    ids.truncate(NEAREST);
+    reader.chunks(&ids)?;
+    let ended = cpu_ms()?;
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.context("no peak")?.trim().trim_end_matches(" kB");
+    println!(
+        "{} {} {} {peak}",
+        ended - started,
+        after_dense - asked,
+        ended - after_dense
+    );
+    Ok(())
+}
+
+/// Medians over some cold questions.
+fn report_cold(folder: &Path, n_chunks: usize) -> Result<()> {
+    let mut runs = Vec::new();
+    for number in 0..COLD_RUNS {
+        let output = Command::new(std::env::current_exe()?)
+            .env("RAGQ_BENCH_COLD", folder)
+            .env("RAGQ_BENCH_CHUNKS", n_chunks.to_string())
+            .env("RAGQ_BENCH_QUERY", number.to_string())
+            .output()?;
+        ensure!(output.status.success(), "a cold question failed");
+        let said = String::from_utf8(output.stdout)?;
+        let numbers = said.split_whitespace().map(|number| Ok(number.parse()?));
+        runs.push(numbers.collect::<Result<Vec<f64>>>()?);
+    }
+    let median = |at: usize| -> Option<f64> {
+        let mut values: Vec<f64> = runs.iter().filter_map(|run| run.get(at).copied()).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    for (at, what, unit, scale) in [
+        (0, "cold question, CPU", "ms", 1.0),
+        (1, "  of which vectors", "ms", 1.0),
+        (2, "  of which terms and chunks", "ms", 1.0),
+        (3, "cold question, most memory", "MB", 1.0 / 1024.0),
+    ] {
+        let value = median(at).context("no run")? * scale;
+        println!("{what:44} {value:10.1} {unit}");
+    }
+    Ok(())
+}
+
+/// CPU time of this process's threads so far.
+fn cpu_ms() -> Result<f64> {
+    let mut sum = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let times = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds: f64 = times.split(' ').next().context("no time")?.parse()?;
+        sum += nanoseconds / 1e6;
+    }
+    Ok(sum)
+}
+
+/// When something began.
+struct Started {
+    wall: Instant,
+    cpu_ms: f64,
+}
+
+impl Started {
+    fn now() -> Result<Started> {
+        Ok(Started {
+            wall: Instant::now(),
+            cpu_ms: cpu_ms()?,
+        })
+    }
+
+    fn report(&self, what: &str) -> Result<()> {
+        let (wall, cpu) = (
+            self.wall.elapsed().as_secs_f64() * 1000.0,
+            cpu_ms()? - self.cpu_ms,
+        );
+        println!("{what:44} {wall:10.1} ms, {cpu:10.1} ms of CPU");
+        Ok(())
+    }
 }
 
 fn record(folder: &Path, number: usize) -> FileRecord {

@@ -2,8 +2,8 @@
 """hnswlib, usearch and faiss on the vectors of benches/index.rs.
 
     pip install hnswlib==0.8.0 usearch==2.26.6 faiss-cpu==1.15.1 numpy
-    RAGQ_BENCH_VECTORS=/tmp/vectors cargo bench --bench index
-    python3 benches/peers.py /tmp/vectors 256
+    RAGQ_BENCH_GRAPH=1 RAGQ_BENCH_VECTORS=vectors.f32 cargo bench --bench index
+    python3 benches/peers.py vectors.f32 256
 
 Prints for each: CPU seconds to build (M 16, efConstruction 200), and recall@10 and milliseconds of CPU for a query
 (ef 64) after the index has been saved and opened again, the opening included in the first.
@@ -12,8 +12,12 @@ import os
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 
 import numpy as np
+
+
+DISTRIBUTIONS = {"hnswlib": "hnswlib", "usearch": "usearch", "faiss": "faiss-cpu"}
 
 
 def main() -> None:
@@ -37,7 +41,7 @@ def main() -> None:
         found = search(queries)
         each = (time.process_time() - started) / len(queries)
         recall = np.mean([len(set(f) & set(e)) / 10 for f, e in zip(found, expected)])
-        print(f"{name:10} build {built:8.1f} s   first {1000 * first:8.1f} ms   each {1000 * each:6.2f} ms   recall {recall:.4f}")
+        print(f"{name:10} {version(DISTRIBUTIONS[name]):8} build {built:8.1f} s   first {1000 * first:8.1f} ms   each {1000 * each:6.2f} ms   recall {recall:.4f}")
 
 
 def hnswlib_peer(dimension):

@@ -105,7 +105,7 @@ fn check_consistent(folder: &Path, index: &Path) -> Vec<(u64, u64)> {
         versions.push((number, version));
     }
     assert_eq!(
-        reader.n_chunks().unwrap(),
+        reader.status().unwrap().n_chunks,
         u64::try_from(files.len() * CHUNKS_PER_FILE).unwrap()
     );
     for &(number, version) in versions.iter().take(6) {
@@ -124,15 +124,23 @@ fn check_consistent(folder: &Path, index: &Path) -> Vec<(u64, u64)> {
 }
 
 fn start(role: &str, folder: &Path, seed: u64) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    role_command(role, folder, seed).spawn().unwrap()
+}
+
+fn role_command(role: &str, folder: &Path, seed: u64) -> Command {
+    role_command_of(&std::env::current_exe().unwrap(), role, folder, seed)
+}
+
+fn role_command_of(program: &Path, role: &str, folder: &Path, seed: u64) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env("RAGQ_TEST_ROLE", role)
         .env("RAGQ_TEST_FOLDER", folder)
         .env("RAGQ_TEST_SEED", seed.to_string())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
 }
 
 /// Not a test by itself: what the processes started by the tests do.
@@ -171,6 +179,14 @@ fn child() {
             check_consistent(&folder, &index);
             say("read");
         },
+        // In a folder where nothing can be written.
+        "read-only" => {
+            assert!(std::fs::File::create(index.join("probe")).is_err());
+            assert_eq!(check_consistent(&folder, &index).len(), 30);
+            let error = Writer::open(&index, &embedder()).unwrap_err();
+            assert!(format!("{error:#}").contains("denied"), "{error:#}");
+            say("refused");
+        }
         other => panic!("no role {other}"),
     }
 }
@@ -409,15 +425,27 @@ fn an_index_in_a_read_only_folder_answers_and_refuses_changes() {
         std::fs::set_permissions(&index, std::fs::Permissions::from_mode(folder_mode)).unwrap();
     };
     set_mode(0o555, 0o444);
-    let probe = std::fs::File::create(index.join("probe"));
-    if probe.is_ok() {
-        println!("not tested: this user may write everywhere");
-    } else {
-        assert_eq!(check_consistent(&folder, &index).len(), 30);
-        let error = Writer::open(&index, &embedder()).unwrap_err();
-        assert!(format!("{error:#}").contains("denied"), "{error:#}");
-    }
+    let (said, error) = lines(start_unprivileged("read-only", &folder));
     set_mode(0o755, 0o644);
+    assert_eq!(said, ["refused"], "{error}");
+}
+
+/// As [`start`], but never as root, who may write everywhere.
+#[cfg(unix)]
+fn start_unprivileged(role: &str, folder: &Path) -> Child {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let mut command = role_command(role, folder, 0);
+    if folder.metadata().unwrap().uid() == 0 {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // The folder that this program stands in may be closed to others.
+        let program = folder.join("durability");
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        command = role_command_of(&program, role, folder, 0);
+        command.uid(NOBODY).gid(NOBODY).current_dir(folder);
+    }
+    command.spawn().unwrap()
 }
 
 /// A small file system of its own would need privileges; a limit on file size gives the same error at the same calls.
@@ -433,27 +461,169 @@ fn a_full_disk_is_an_error_and_the_old_answers_stay() {
     }
     writer.publish().unwrap();
     drop(writer);
-    // `trap` keeps the signal that goes with the limit from ending the process, so that writing fails with an error.
-    let limited = Command::new("bash")
-        .arg("-c")
-        .arg("trap '' XFSZ; ulimit -f 256; exec \"$0\" --exact child --nocapture")
-        .arg(std::env::current_exe().unwrap())
-        .env("RAGQ_TEST_ROLE", "write")
-        .env("RAGQ_TEST_FOLDER", &folder)
-        .env("RAGQ_TEST_SEED", "3")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&limited.stderr).into_owned()
-        + &String::from_utf8_lossy(&limited.stdout);
-    assert!(!limited.status.success(), "{said}");
-    assert!(
-        said.contains("panicked")
-            && (said.contains("full") || said.contains("large") || said.contains("I/O")),
-        "{said}"
-    );
-    assert!(!check_consistent(&folder, &index).is_empty());
+    // Limits at which the log, the database and a cache are the first that cannot be written.
+    for n_kibibytes in [32, 128, 256, 700, 1500] {
+        // `trap` keeps the signal that goes with the limit from ending the process, so that writing fails with an error.
+        let limited = Command::new("bash")
+            .arg("-c")
+            .arg(format!(
+                "trap '' XFSZ; ulimit -f {n_kibibytes}; exec \"$0\" --exact child --nocapture"
+            ))
+            .arg(std::env::current_exe().unwrap())
+            .env("RAGQ_TEST_ROLE", "write")
+            .env("RAGQ_TEST_FOLDER", &folder)
+            .env("RAGQ_TEST_SEED", "3")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&limited.stderr).into_owned()
+            + &String::from_utf8_lossy(&limited.stdout);
+        assert!(!limited.status.success(), "{n_kibibytes} KiB: {said}");
+        assert!(
+            said.contains("panicked")
+                && (said.contains("full") || said.contains("large") || said.contains("I/O")),
+            "{n_kibibytes} KiB: {said}"
+        );
+        assert!(!check_consistent(&folder, &index).is_empty());
+    }
     let mut writer = Writer::open(&index, &embedder()).unwrap();
     put(&mut writer, &folder, 7, 7).unwrap();
     writer.publish().unwrap();
     assert!(check_consistent(&folder, &index).contains(&(7, 7)));
+}
+
+/// A published index with changes in the log that are not yet in the database file, as after a crash.
+fn crashed_index(folder: &Path) -> PathBuf {
+    let index = folder.join(".ragq");
+    let mut writer = Writer::open(&index, &embedder()).unwrap();
+    for number in 0..20 {
+        put(&mut writer, folder, number, 1).unwrap();
+    }
+    writer.publish().unwrap();
+    let copy = folder.join("crashed");
+    std::fs::create_dir(&copy).unwrap();
+    for number in 20..FILES {
+        put(&mut writer, folder, number, 1).unwrap();
+    }
+    for entry in index.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// Replaces a file without syncing it, since there are many to replace.
+fn overwrite(path: &Path, bytes: &[u8]) {
+    let mut file = std::fs::File::create(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+fn bytes_of(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::open(path).unwrap(), &mut bytes).unwrap();
+    bytes
+}
+
+/// What a person does with an index: asks it, asks what is in it, has it checked. Says whether anything was found wrong.
+fn use_all(index: &Path) -> anyhow::Result<bool> {
+    let mut reader = Reader::open(index)?;
+    let problems = reader.check()?;
+    for number in 0..FILES {
+        let text = text_of(number, 1, 3);
+        let mut found = reader.nearest(&embed(&text), 3)?;
+        found.extend(reader.lexical(&lexical::terms(&text), 3)?);
+        for found in found {
+            reader.chunks(&[found.id])?;
+            reader.section_of(found.id)?;
+        }
+    }
+    reader.files()?;
+    Ok(problems.is_empty())
+}
+
+#[test]
+fn a_log_cut_anywhere_leaves_the_documents_that_were_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().canonicalize().unwrap();
+    let index = crashed_index(&folder);
+    let log = index.join("index.sqlite-wal");
+    let whole = bytes_of(&log);
+    assert!(whole.len() > 100_000, "{} bytes", whole.len());
+    let database = bytes_of(&index.join("index.sqlite"));
+    let mut seen = std::collections::BTreeSet::new();
+    for step in 0..24 {
+        overwrite(&index.join("index.sqlite"), &database);
+        // A crash of the machine takes the shared memory with it; SQLite makes it again from the log.
+        std::fs::remove_file(index.join("index.sqlite-shm")).ok();
+        overwrite(&log, &whole[..whole.len() * step / 24]);
+        let n_files = check_consistent(&folder, &index).len();
+        assert!((20..30).contains(&n_files), "{n_files} files");
+        seen.insert(n_files);
+    }
+    assert!(seen.len() > 4, "the cuts never hit a document: {seen:?}");
+}
+
+#[test]
+fn a_damaged_database_is_said_or_harmless_but_never_a_panic() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().canonicalize().unwrap();
+    let index = folder.join(".ragq");
+    let mut writer = Writer::open(&index, &embedder()).unwrap();
+    for number in 0..FILES {
+        put(&mut writer, &folder, number, 1).unwrap();
+    }
+    writer.publish().unwrap();
+    drop(writer);
+    let database = index.join("index.sqlite");
+    let files: Vec<PathBuf> = index
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let files: Vec<(PathBuf, Vec<u8>)> = files
+        .into_iter()
+        .map(|path| (path.clone(), bytes_of(&path)))
+        .collect();
+    let restore = || {
+        std::fs::remove_dir_all(&index).unwrap();
+        std::fs::create_dir(&index).unwrap();
+        files
+            .iter()
+            .for_each(|(path, bytes)| overwrite(path, bytes));
+    };
+    let whole = bytes_of(&database);
+    assert!(use_all(&index).unwrap());
+    for step in 0..20 {
+        overwrite(&database, &whole[..whole.len() * step / 20]);
+        let outcome = use_all(&index);
+        assert!(
+            !matches!(outcome, Ok(true)),
+            "cut to {step} twentieths: nothing was found wrong"
+        );
+        let refused = Writer::open(&index, &embedder()).and_then(|mut writer| {
+            put(&mut writer, &folder, 0, 1)?;
+            writer.publish()
+        });
+        if let Err(cause) = refused {
+            assert!(format!("{cause:#}").contains("index.sqlite"), "{cause:#}");
+        }
+        restore();
+    }
+    let mut random = Random(7);
+    let n_bits = rounds(60);
+    let (mut n_refused, mut n_found) = (0, 0);
+    for _ in 0..n_bits {
+        let mut damaged = whole.clone();
+        let at = usize::try_from(random.below(u64::try_from(whole.len()).unwrap())).unwrap();
+        damaged[at] ^= 1 << random.below(8);
+        overwrite(&database, &damaged);
+        match use_all(&index) {
+            Err(_) => n_refused += 1,
+            Ok(false) => n_found += 1,
+            // A bit in a free page, in a number that orders nothing, or deep in a vector.
+            Ok(true) => {}
+        }
+    }
+    println!("{n_bits} flipped bits: {n_refused} refused, {n_found} found by the check");
+    restore();
+    assert!(use_all(&index).unwrap());
 }

@@ -180,3 +180,68 @@ fn status_tells_what_is_there() {
     assert_eq!(status["embedder"]["name"], "builtin", "{status}");
     assert_eq!(status["problems"][0]["source"], "깨진.pdf", "{status}");
 }
+
+#[test]
+fn of_two_ingests_the_second_names_the_first_and_questions_go_on() {
+    let bench = Bench::with_documents();
+    bench.run(&["ingest", "docs"]).expect(0);
+    let mut lock = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(bench.path(".ragq/lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    std::io::Write::write_all(&mut lock, b"4242\n").unwrap();
+    bench
+        .run(&["ingest", "docs"])
+        .expect(2)
+        .says("being changed by process 4242");
+    bench
+        .run(&["ask", "--docs", "docs", "육아 휴직 기간 알려줘!"])
+        .expect(0)
+        .says("answering from what is there");
+    drop(lock);
+    bench.run(&["ingest", "docs"]).expect(0);
+}
+
+#[test]
+fn only_the_documents_asked_for_are_searched() {
+    let bench = Bench::new();
+    bench.write("docs/인사/휴가.txt", "연차 휴가는 하루 전에 신청한다.");
+    bench.write("docs/인사/2026/휴가.md", "연차 휴가는 이틀 전에 신청한다.");
+    bench.write(
+        "docs/총무/휴가.txt",
+        "총무팀 연차 휴가는 사흘 전에 신청한다.",
+    );
+    bench.run(&["ingest", "docs"]).expect(0);
+    let found = |options: &[&str]| -> Vec<String> {
+        let arguments = [&["search", "--json", "연차 휴가 신청"], options].concat();
+        let result = bench.run(&arguments).expect(0).json();
+        let hits = result["hits"].as_array().unwrap();
+        let mut sources: Vec<String> = hits
+            .iter()
+            .map(|hit| hit["source"].as_str().unwrap().to_owned())
+            .collect();
+        sources.sort();
+        sources
+    };
+    let all = ["인사/2026/휴가.md", "인사/휴가.txt", "총무/휴가.txt"];
+    assert_eq!(found(&[]), all);
+    assert_eq!(found(&["--path", "인사"]), all[..2]);
+    assert_eq!(found(&["--path", "docs/인사/"]), all[..2]);
+    assert_eq!(found(&["--path", "인사/*.txt"]), all[1..2]);
+    assert_eq!(found(&["--ext", "md"]), all[..1]);
+    assert_eq!(
+        found(&["--ext", "md,txt", "--path", "2026", "--path", "총무"]),
+        [all[0], all[2]]
+    );
+    bench
+        .run(&["ask", "--path", "총무", "연차 휴가는 언제 신청하나요?"])
+        .expect(0)
+        .prints("사흘");
+    bench
+        .run(&["search", "--path", "영업", "연차"])
+        .expect(2)
+        .says("--path 영업: no document in the index matches")
+        .says("hint: ");
+}

@@ -27,7 +27,7 @@ const SPARE_CANDIDATES: usize = 54;
 
 /// From so many rows on their codes choose those that are looked at: below, looking at all costs less than reading the
 /// chosen ones here and there.
-const CODED_FROM: usize = 200_000;
+const CODED_FROM: usize = 50_000;
 
 /// Candidates the search in the graph keeps open for each one wanted.
 const EF_PER_CANDIDATE: usize = 2;
