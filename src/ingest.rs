@@ -545,3 +545,17 @@ fn settled(modified_ns: i64) -> i64 {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_as_what_was_done() {
+        let seconds = Duration::from_secs;
+        assert_eq!(time_left(seconds(2), 100, 400), seconds(6));
+        assert_eq!(time_left(seconds(2), 400, 400), seconds(0));
+        assert_eq!(time_left(seconds(2), 500, 400), seconds(0));
+        assert_eq!(time_left(seconds(0), 0, 400), seconds(0));
+    }
+}
