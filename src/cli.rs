@@ -128,9 +128,12 @@ pub(crate) enum Command {
     ///
     /// New, changed, moved, unchanged, removed and unreadable files are counted and named. Only what lies under the
     /// given paths is compared; the rest of the index stays. Safe to repeat, to interrupt, and to run while others ask.
+    ///
+    /// With --embedder, an index of another embedder is embedded again from what is stored; the old vectors answer until
+    /// all is done, and an interrupted run goes on where it stopped. No PATH is needed then.
     Ingest {
         /// Files and folders
-        #[arg(required = true, value_name = "PATH")]
+        #[arg(required_unless_present = "embedder", value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
 

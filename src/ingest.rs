@@ -3,12 +3,14 @@
 //! Lists the files, leaves alone what has not changed, reads and chunks the rest on all cores, embeds only texts the
 //! index has no vector for, and commits one document a transaction. A stop at any moment leaves whole documents; the
 //! next run goes on from there. Memory is bounded by a window of files, whatever the folder's size.
+//!
+//! Also gives an index another embedder, from the stored texts alone.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
@@ -18,7 +20,7 @@ use crate::chunk::{self, Chunk};
 use crate::document::{self, Budget};
 use crate::embedding::Embed;
 use crate::folder::{self, FoundFile};
-use crate::index::{FileRecord, FileState, NewChunk, Writer};
+use crate::index::{FileRecord, FileState, NewChunk, Unembedded, Writer};
 
 /// Version of reading, chunking and embedded text. Raise it when any of them changes what ends up in the index: files of
 /// another version are read again.
@@ -63,6 +65,8 @@ pub struct Summary {
     pub n_embedded: usize,
     /// Chunks that were stored in this run.
     pub n_chunks: usize,
+    /// Texts of the index that were embedded because the embedder changed.
+    pub n_reembedded: u64,
 }
 
 impl Summary {
@@ -132,6 +136,81 @@ pub fn run(
     report(Progress::Publishing);
     writer.publish()?;
     Ok(summary)
+}
+
+/// Texts in the first batch of a change of embedder. Each next one is twice as long while it takes less than
+/// [`BATCH_TIME`]: a stop loses at most one batch, and a long one keeps all cores busy.
+const FIRST_BATCH: usize = 16;
+const LARGEST_BATCH: usize = 4096;
+const BATCH_TIME: Duration = Duration::from_secs(4);
+
+/// What [`change_embedder`] tells while it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// So many texts will be embedded, after so many that an earlier run has embedded.
+    Begins {
+        /// Texts to embed.
+        n_texts: u64,
+        /// Texts done before.
+        n_done: u64,
+    },
+    /// So many texts of this run are done.
+    Done {
+        /// Texts done in this run.
+        n_texts: u64,
+        /// How long the rest will take if it goes on as until now.
+        left: Duration,
+    },
+    /// The new vectors take the place of the old ones.
+    Switches,
+}
+
+/// Embeds every text of the index with `embedder`, from what is stored, and then switches to its vectors in one step;
+/// until then the old ones answer. A stop at any moment is safe; the next run with the same embedder goes on. Returns
+/// how many texts it embedded.
+///
+/// # Errors
+/// When a text cannot be embedded or the index cannot be written.
+pub fn change_embedder(
+    writer: &mut Writer,
+    embedder: &dyn Embed,
+    report: &mut dyn FnMut(Change),
+) -> Result<u64> {
+    let mut succession = writer.succession(embedder.id())?;
+    let (n_texts, n_done) = (succession.n_left, succession.n_done);
+    report(Change::Begins { n_texts, n_done });
+    let started = Instant::now();
+    let (mut n_embedded, mut n_bytes) = (0, 0);
+    let mut batch_size = FIRST_BATCH;
+    loop {
+        let batch_started = Instant::now();
+        let batch = succession.texts(batch_size)?;
+        if batch.is_empty() {
+            break;
+        }
+        let texts: Vec<&str> = batch.iter().map(Unembedded::text).collect();
+        succession.put(&batch, &embedder.embed_passages(&texts)?)?;
+        n_embedded += batch.len() as u64;
+        n_bytes += texts.iter().map(|text| text.len() as u64).sum::<u64>();
+        report(Change::Done {
+            n_texts: n_embedded,
+            left: time_left(started.elapsed(), n_bytes, succession.bytes_left),
+        });
+        if batch_started.elapsed() * 2 < BATCH_TIME {
+            batch_size = (batch_size * 2).min(LARGEST_BATCH);
+        }
+    }
+    report(Change::Switches);
+    succession.finish()?;
+    writer.publish()?;
+    Ok(n_embedded)
+}
+
+/// What `n_total` bytes take beyond the `n_done` that have taken `elapsed`.
+fn time_left(elapsed: Duration, n_done: u64, n_total: u64) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let rest = n_total.saturating_sub(n_done) as f64 / n_done.max(1) as f64;
+    elapsed.mul_f64(rest)
 }
 
 /// What has to be done, by comparing the folders with the index.
@@ -475,5 +554,19 @@ fn settled(modified_ns: i64) -> i64 {
         modified_ns
     } else {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_as_what_was_done() {
+        let seconds = Duration::from_secs;
+        assert_eq!(time_left(seconds(2), 100, 400), seconds(6));
+        assert_eq!(time_left(seconds(2), 400, 400), seconds(0));
+        assert_eq!(time_left(seconds(2), 500, 400), seconds(0));
+        assert_eq!(time_left(seconds(0), 0, 400), seconds(0));
     }
 }

@@ -77,16 +77,19 @@ fn hint(error: &Error) -> Option<String> {
             Some("`ragq ingest ./docs` makes one; `--index DIR` names another".into())
         }
         IndexError::OtherEmbedder {
-            folder,
             built_with,
             asked_with,
-        } if built_with.name == asked_with.name => {
-            Some(format!("remove {} and ingest again", folder.display()))
+            ..
+        } => {
+            let mut hint = format!(
+                "`ragq ingest --embedder {}` embeds this index again with it",
+                asked_with.name
+            );
+            if built_with.name != asked_with.name {
+                hint += &format!("; `--embedder {}` asks it as it is", built_with.name);
+            }
+            Some(hint)
         }
-        IndexError::OtherEmbedder { built_with, .. } => Some(format!(
-            "leave out --embedder or say `--embedder {}`; another `--index DIR` can hold another",
-            built_with.name
-        )),
         IndexError::Locked { .. } => {
             Some("wait until it has finished; questions are answered meanwhile".into())
         }

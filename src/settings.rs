@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) top_k: Option<usize>,
     /// Embedder, if anyone said; else the index's own, else `builtin`.
     pub(crate) embedder: Option<String>,
+    /// Whether a flag or the environment said so. A default in a config does not change an index that has another.
+    pub(crate) embedder_is_asked: bool,
     /// Generator; `extract` unless anyone said.
     pub(crate) generator: String,
     /// Reranker, if any.
@@ -74,6 +76,7 @@ impl Settings {
         Ok(Settings {
             index,
             top_k: top_k.map(usize::from),
+            embedder_is_asked: flags.embedder.as_ref().is_some_and(|name| !name.is_empty()),
             embedder: said(&flags.embedder, here.embedder, user.embedder),
             generator: said(&flags.generator, here.generator, user.generator)
                 .unwrap_or_else(|| "extract".into()),

@@ -121,6 +121,168 @@ fn an_index_remembers_its_embedder_and_names_both_when_asked_with_another() {
         .says("hint: ");
 }
 
+/// Sources of the passages that a search finds, best first, and the embedder that answered.
+fn search(bench: &Bench, query: &str) -> (Vec<Value>, Value) {
+    let found = bench.run(&["search", "--json", query]).expect(0).json();
+    let hits = found["hits"].as_array().unwrap().clone();
+    let status = bench.run(&["status", "--json"]).expect(0).json();
+    (hits, status["embedder"]["name"].clone())
+}
+
+#[test]
+fn an_index_is_given_another_embedder_and_back_without_its_documents() {
+    let bench = Bench::with_documents();
+    bench.run(&["ingest", "docs"]).expect(0);
+    let (query, bert) = ("복직 신청", model("tiny-bert"));
+    let by_builtin = search(&bench, query);
+    std::fs::rename(bench.path("docs"), bench.path("elsewhere")).unwrap();
+
+    let run = bench.run(&["ingest", "--embedder", &bert]).expect(0);
+    run.says("from builtin to ")
+        .says("embedding 84 texts")
+        .says("84 texts embedded with ");
+    assert_eq!(run.stdout, "", "{}", run.report());
+    let changed = search(&bench, query);
+    assert_eq!(changed.1, bert.as_str());
+
+    // The same as an index that never had another.
+    let fresh = Bench::with_documents();
+    fresh
+        .run(&["ingest", "docs", "--embedder", &bert])
+        .expect(0);
+    assert_eq!(changed, search(&fresh, query));
+    bench
+        .run(&["status", "--check"])
+        .expect(0)
+        .prints("all is well");
+
+    let run = bench
+        .run(&["ingest", "--embedder", "builtin", "-q"])
+        .expect(0);
+    assert_eq!((&*run.stdout, &*run.stderr), ("", ""), "{}", run.report());
+    assert_eq!(search(&bench, query), by_builtin);
+    let again = bench
+        .run(&["ingest", "--embedder", "builtin", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(again["reembedded"], 0, "{again}");
+}
+
+#[test]
+fn a_change_of_embedder_and_of_documents_is_one_command() {
+    let bench = Bench::with_documents();
+    bench.run(&["ingest", "docs"]).expect(0);
+    bench.write("docs/새 규칙.txt", "사원증은 총무팀에서 만든다.");
+    let bert = model("tiny-bert");
+    let summary = bench
+        .run(&["ingest", "docs", "--json", "--embedder", &bert])
+        .expect(0)
+        .json();
+    assert_eq!(summary["reembedded"], 84, "{summary}");
+    assert_eq!(summary["embedded"], 1, "{summary}");
+    assert_eq!(summary["new"][0], "새 규칙.txt", "{summary}");
+    // A default that changes does not change an index.
+    bench.run(&["models", "use", "builtin"]).expect(0);
+    bench
+        .run(&["ingest", "docs"])
+        .expect(2)
+        .says("asked with builtin")
+        .says("ragq ingest --embedder builtin");
+    bench.run(&["ingest"]).expect(2).says("<PATH>");
+    Bench::new()
+        .run(&["ingest", "--embedder", &bert])
+        .expect(2)
+        .says("no index here");
+}
+
+#[test]
+fn a_change_of_embedder_killed_again_and_again_goes_on_and_loses_nothing() {
+    let bench = Bench::new();
+    for file in 0..20 {
+        let clauses = (1..60).map(|number| {
+            format!("제{number}조(부서 {file}) 부서 {file}의 직원은 {number}층 회의실을 {}시간 쓸 수 있다.\n", file + number)
+        });
+        bench.write(&format!("docs/{file}.txt"), clauses.collect::<String>());
+    }
+    bench.run(&["ingest", "docs"]).expect(0);
+    let (query, bert) = (
+        "부서 7의 직원은 13층 회의실을 몇 시간 쓸 수 있나요?",
+        model("tiny-bert"),
+    );
+    let before = search(&bench, query);
+    let status = || bench.run(&["status", "--json"]).expect(0).json();
+    let n_texts = status()["vectors"].as_u64().unwrap();
+    let (mut n_done, mut n_kills) = (0, 0);
+    // The last run is left alone.
+    while n_kills < 6 {
+        let mut change = bench.command(&["ingest", "-q", "--embedder", &bert]);
+        let mut change = change.spawn().unwrap();
+        let reached = loop {
+            let status = status();
+            if status["embedder"]["name"] != "builtin" {
+                break None;
+            }
+            match status["unfinished"]["vectors"].as_u64() {
+                Some(n) if n > n_done => break Some(n),
+                _ => std::thread::sleep(std::time::Duration::from_millis(20)),
+            }
+        };
+        let Some(reached) = reached else {
+            change.wait().unwrap();
+            break;
+        };
+        assert_eq!(search(&bench, query), before, "while it goes on");
+        change.kill().unwrap();
+        change.wait().unwrap();
+        let status = status();
+        if status["embedder"]["name"] != "builtin" {
+            break;
+        }
+        n_done = status["unfinished"]["vectors"].as_u64().unwrap();
+        assert!(n_done >= reached, "{n_done} vectors of {reached} are left");
+        assert_eq!(search(&bench, query), before, "after it was killed");
+        n_kills += 1;
+        let run = bench.run(&["status"]).expect(0);
+        run.prints(&format!(
+            "{n_done} of {n_texts} texts; `ragq ingest --embedder "
+        ));
+        match n_kills {
+            1 => {
+                bench
+                    .run(&["ingest", "docs"])
+                    .expect(0)
+                    .says("on its way to ");
+            }
+            2 => {
+                let stay = bench
+                    .run(&["ingest", "docs", "--embedder", "builtin"])
+                    .expect(0);
+                stay.says("stays with builtin");
+                n_done = 0;
+            }
+            _ => {}
+        }
+    }
+    println!("{n_texts} texts, killed {n_kills} times");
+    assert!(n_kills > 0, "it was never killed on its way");
+    bench.run(&["ingest", "--embedder", &bert]).expect(0);
+    let fresh = Bench::new();
+    std::fs::rename(bench.path("docs"), fresh.path("docs")).unwrap();
+    fresh
+        .run(&["ingest", "docs", "--embedder", &bert])
+        .expect(0);
+    assert_eq!(search(&bench, query), search(&fresh, query));
+    let status = status();
+    assert_eq!(
+        (status["vectors"].as_u64(), &status["unfinished"]),
+        (Some(n_texts), &Value::Null)
+    );
+    bench
+        .run(&["status", "--check"])
+        .expect(0)
+        .prints("all is well");
+}
+
 #[test]
 fn a_generator_answers_from_the_passages_it_was_given() {
     let bench = Bench::with_documents();

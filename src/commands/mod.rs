@@ -12,13 +12,13 @@ use ragq::embedding::static_embedding::{self, StaticEmbedding};
 use ragq::generation::{Extract, Generate, GenerationOptions};
 use ragq::hint::Hinted;
 use ragq::index::{Filter, IndexError, Reader, Writer};
-use ragq::ingest::{self, Progress, Summary};
+use ragq::ingest::{self, Change, Progress, Summary};
 use ragq::question::Question;
 use ragq::reranking::Reranker;
 use ragq::{evaluation, folder, fs, retrieval};
 
 use crate::cli::{Command, FilterArgs};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::settings::Settings;
 
 mod models;
@@ -29,6 +29,9 @@ const SEARCH_TOP_K: usize = 10;
 
 /// How often a bar turns that has nothing to count.
 const TICK: Duration = Duration::from_millis(200);
+
+/// What a change of embedder has taken when it tells how long it will take.
+const ESTIMATE_AFTER: Duration = Duration::from_secs(1);
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +89,25 @@ pub(crate) fn run(command: Command, settings: &Settings, output: &Output) -> Res
 
 fn run_ingest(paths: &[PathBuf], settings: &Settings, output: &Output) -> Result<Ending> {
     let start = Instant::now();
-    let summary = bring_up_to_date(paths, settings, output)?;
+    check_paths(paths)?;
+    if paths.is_empty() {
+        // Nothing to make an index of.
+        Reader::open(&settings.index)?;
+    }
+    let embedder = index_embedder(settings)?;
+    let embedder = embedder.as_ref();
+    let mut writer = if settings.embedder_is_asked {
+        Writer::open_for_any(&settings.index, embedder.id())?
+    } else {
+        Writer::open(&settings.index, embedder.id())?
+    };
+    let n_reembedded = settle_embedder(&mut writer, embedder, settings, output)?;
+    if paths.is_empty() {
+        output.reembedded(n_reembedded, embedder.id(), elapsed_ms(start))?;
+        return Ok(Ending::Done);
+    }
+    let mut summary = bring_up_to_date(paths, &mut writer, embedder, output)?;
+    summary.n_reembedded = n_reembedded;
     if summary.n_read() == 0 && summary.unreadable.is_empty() && summary.removed.is_empty() {
         let named: Vec<String> = paths
             .iter()
@@ -107,31 +128,97 @@ fn run_ingest(paths: &[PathBuf], settings: &Settings, output: &Output) -> Result
     })
 }
 
-fn bring_up_to_date(paths: &[PathBuf], settings: &Settings, output: &Output) -> Result<Summary> {
-    // A path that does not exist must not leave an empty index behind.
-    for path in paths {
-        folder::find(path)?;
+/// A path that does not exist must not leave an empty index behind.
+fn check_paths(paths: &[PathBuf]) -> Result<()> {
+    paths
+        .iter()
+        .try_for_each(|path| folder::find(path).map(|_| ()))
+}
+
+/// Gives the index the embedder that was asked for, if it has another. Returns how many texts were embedded for that.
+fn settle_embedder(
+    writer: &mut Writer,
+    embedder: &dyn Embed,
+    settings: &Settings,
+    output: &Output,
+) -> Result<u64> {
+    let built_with = writer.embedder()?;
+    let folder = settings.index.display();
+    if built_with.fingerprint != embedder.id().fingerprint
+        || built_with.dimension != embedder.id().dimension
+    {
+        return change_embedder(writer, embedder, &built_with.name, settings, output);
     }
-    let embedder = index_embedder(settings)?;
-    let mut writer = Writer::open(&settings.index, embedder.id())?;
+    if let Some(unfinished) = writer.unfinished()? {
+        let name = &unfinished.embedder.name;
+        if settings.embedder_is_asked {
+            writer.abandon_succession()?;
+            output.note(&format!(
+                "{folder}: stays with {}; {} vectors of {name} dropped",
+                built_with.name, unfinished.n_vectors
+            ));
+        } else {
+            output.note(&format!(
+                "{folder}: on its way to {name}; `ragq ingest --embedder {name}` goes on with that"
+            ));
+        }
+    }
+    Ok(0)
+}
+
+/// Embeds the whole index again, saying what happens and how long it will take.
+fn change_embedder(
+    writer: &mut Writer,
+    embedder: &dyn Embed,
+    from: &str,
+    settings: &Settings,
+    output: &Output,
+) -> Result<u64> {
+    let folder = settings.index.display();
     let bar = output.progress(0);
-    let summary = ingest::run(
-        paths,
-        &mut writer,
-        embedder.as_ref(),
-        &mut |progress| match progress {
-            Progress::Files(n) => bar.set_length(n as u64),
-            Progress::Done(source) => {
-                bar.set_message(source.to_string());
-                bar.inc(1);
+    let (mut n_all, mut estimated) = (0, false);
+    let result = ingest::change_embedder(writer, embedder, &mut |change| match change {
+        Change::Begins { n_texts, n_done } => {
+            n_all = n_texts;
+            bar.set_length(n_texts);
+            output.change_begins(&folder.to_string(), from, embedder.id(), n_texts, n_done);
+        }
+        Change::Done { n_texts, left } => {
+            bar.set_position(n_texts);
+            bar.set_message(format!("{} left", output::duration(left)));
+            if !estimated && n_texts < n_all && bar.elapsed() > ESTIMATE_AFTER {
+                estimated = true;
+                let left = output::duration(left);
+                bar.suspend(|| {
+                    output.note(&format!("about {left} left, by the first {n_texts} texts"))
+                });
             }
-            Progress::Publishing => {
-                bar.set_message("building caches");
-                // Minutes may pass without news; the turning says that the work goes on.
-                bar.enable_steady_tick(TICK);
-            }
-        },
-    );
+        }
+        Change::Switches => bar.set_message("switching"),
+    });
+    bar.finish_and_clear();
+    result
+}
+
+fn bring_up_to_date(
+    paths: &[PathBuf],
+    writer: &mut Writer,
+    embedder: &dyn Embed,
+    output: &Output,
+) -> Result<Summary> {
+    let bar = output.progress(0);
+    let summary = ingest::run(paths, writer, embedder, &mut |progress| match progress {
+        Progress::Files(n) => bar.set_length(n as u64),
+        Progress::Done(source) => {
+            bar.set_message(source.to_string());
+            bar.inc(1);
+        }
+        Progress::Publishing => {
+            bar.set_message("building caches");
+            // Minutes may pass without news; the turning says that the work goes on.
+            bar.enable_steady_tick(TICK);
+        }
+    });
     bar.finish_and_clear();
     summary
 }
@@ -170,7 +257,11 @@ fn run_ask(
 /// Ingests, unless another process is at it: then what is there answers.
 fn ingest_before_asking(docs: &[PathBuf], settings: &Settings, output: &Output) -> Result<()> {
     let start = Instant::now();
-    match bring_up_to_date(docs, settings, output) {
+    check_paths(docs)?;
+    let embedder = index_embedder(settings)?;
+    let summary = Writer::open(&settings.index, embedder.id())
+        .and_then(|mut writer| bring_up_to_date(docs, &mut writer, embedder.as_ref(), output));
+    match summary {
         Ok(summary) => output.ingested_before_asking(&summary, elapsed_ms(start)),
         Err(error) => match error.downcast_ref::<IndexError>() {
             Some(IndexError::Locked { .. }) => {

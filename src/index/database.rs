@@ -218,16 +218,18 @@ pub(super) fn vector_from_bytes(bytes: &[u8], dimension: usize) -> Result<Vec<f3
     Ok(numbers.iter().map(|x| f32::from_le_bytes(*x)).collect())
 }
 
-/// About the mean of all vectors, from a sample spread over them.
-pub(super) fn centre(db: &Connection, dimension: usize) -> Result<Vec<f32>> {
+/// About the mean of a table's vectors, from a sample spread over them.
+pub(super) fn centre(db: &Connection, table: &str, dimension: usize) -> Result<Vec<f32>> {
     let (first, last): (i64, i64) = db.query_row(
-        "SELECT ifnull(min(id), 0), ifnull(max(id), 0) FROM vectors",
+        &format!("SELECT ifnull(min(id), 0), ifnull(max(id), 0) FROM {table}"),
         [],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let mut centre = vec![0.0; dimension];
     let mut n = 0_u16;
-    let mut select = db.prepare("SELECT vector FROM vectors WHERE id >= ? ORDER BY id LIMIT 1")?;
+    let mut select = db.prepare(&format!(
+        "SELECT vector FROM {table} WHERE id >= ? ORDER BY id LIMIT 1"
+    ))?;
     let step = (last - first) / i64::from(CENTRE_SAMPLE) + 1;
     for id in (0..i64::from(CENTRE_SAMPLE)).map(|i| first + i * step) {
         let mut rows = select.query([id])?;

@@ -36,6 +36,10 @@
 //! | 5. name it in a transaction | the new state, and old files to be removed |
 //! | 6. remove old files | the new state |
 //!
+//! Another embedder: the table `next_vectors`, made when it is needed, gathers the new vectors a batch a transaction
+//! (`succession.rs`). A crash leaves the old state and the batches that were durable. Then the cache of the new vectors
+//! is published with the transaction of step 5, which also drops `vectors` and gives `next_vectors` its name.
+//!
 //! Readers that pinned the old state keep the files they have mapped; one that comes between 5 and 6 of two publishings
 //! pins again. Every publishing has a new epoch, so no name is used twice for different bytes within one state.
 //!
@@ -56,6 +60,7 @@ mod mapped;
 mod postings;
 mod reader;
 mod status;
+mod succession;
 mod vectors;
 mod writer;
 
@@ -68,6 +73,7 @@ use crate::embedding::EmbedderId;
 pub use filter::Filter;
 pub use reader::Reader;
 pub use status::{CacheState, Status};
+pub use succession::{Succession, Unembedded, Unfinished};
 pub use writer::Writer;
 
 /// Version of the on-disk format.
@@ -277,7 +283,7 @@ mod tests {
 
     const DIMENSION: usize = 8;
 
-    fn embedder() -> EmbedderId {
+    pub(super) fn embedder() -> EmbedderId {
         EmbedderId {
             name: "builtin".to_owned(),
             fingerprint: "f00d".to_owned(),
@@ -286,7 +292,7 @@ mod tests {
     }
 
     /// A unit vector that depends on the text alone.
-    fn embed(text: &str) -> Vec<f32> {
+    pub(super) fn embed(text: &str) -> Vec<f32> {
         let hash = database::text_hash(text);
         let vector: Vec<f32> = hash
             .iter()
@@ -309,7 +315,7 @@ mod tests {
         }
     }
 
-    fn new_chunks(texts: &[(&str, &str)]) -> Vec<NewChunk> {
+    pub(super) fn new_chunks(texts: &[(&str, &str)]) -> Vec<NewChunk> {
         texts
             .iter()
             .map(|(section, text)| {
@@ -320,7 +326,7 @@ mod tests {
             .collect()
     }
 
-    fn file(path: &Path) -> FileRecord {
+    pub(super) fn file(path: &Path) -> FileRecord {
         FileRecord {
             path: path.to_owned(),
             source: path.file_name().unwrap().to_string_lossy().into_owned(),
@@ -335,13 +341,13 @@ mod tests {
         }
     }
 
-    struct Bench {
+    pub(super) struct Bench {
         _root: tempfile::TempDir,
-        documents: PathBuf,
-        folder: PathBuf,
+        pub(super) documents: PathBuf,
+        pub(super) folder: PathBuf,
     }
 
-    fn bench() -> Bench {
+    pub(super) fn bench() -> Bench {
         let root = tempfile::tempdir().unwrap();
         let documents = root.path().canonicalize().unwrap();
         let folder = documents.join(".ragq");
@@ -584,14 +590,18 @@ mod tests {
         dead_rows_per_compaction: 4,
     };
 
-    fn open_small(folder: &Path) -> Writer {
+    pub(super) fn open_small(folder: &Path) -> Writer {
         let mut writer = Writer::open(folder, &embedder()).unwrap();
         writer.policy = SMALL;
         writer
     }
 
     /// Files of fifty chunks, numbered.
-    fn put_files(writer: &mut Writer, documents: &Path, numbers: std::ops::Range<usize>) {
+    pub(super) fn put_files(
+        writer: &mut Writer,
+        documents: &Path,
+        numbers: std::ops::Range<usize>,
+    ) {
         for number in numbers {
             let texts: Vec<String> = (0..50)
                 .map(|i| format!("파일 {number}의 내용 {i}"))
@@ -744,7 +754,7 @@ mod tests {
         check_nearest(&bench.folder, true, true);
     }
 
-    fn cache_files(folder: &Path) -> Vec<PathBuf> {
+    pub(super) fn cache_files(folder: &Path) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = folder
             .read_dir()
             .unwrap()

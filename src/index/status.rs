@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::database::{self, FILE_NAME};
 use super::reader::Reader;
 use super::writer::check_unit_vector;
-use super::{ChunkId, Scored};
+use super::{ChunkId, Scored, Unfinished, succession};
 use crate::chunk::Chunk;
 use crate::document::Location;
 use crate::embedding::EmbedderId;
@@ -24,6 +24,8 @@ pub struct Status {
     pub n_vectors: u64,
     /// The embedder that made the vectors.
     pub embedder: EmbedderId,
+    /// The embedder that the index is on its way to.
+    pub unfinished: Option<Unfinished>,
     /// Version of the on-disk format.
     pub format: i64,
     /// Counts the changes since the index was made.
@@ -84,6 +86,7 @@ impl Reader {
             n_chunks: count(&self.db, "chunks")?,
             n_vectors: count(&self.db, "vectors")?,
             embedder: self.embedder().clone(),
+            unfinished: succession::unfinished(&self.db)?,
             format: database::meta(&self.db, "format")?,
             epoch: database::meta(&self.db, "epoch")?,
             n_bytes,

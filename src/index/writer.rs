@@ -81,17 +81,26 @@ impl Writer {
     /// [`IndexError`] when another process holds the lock, or the index is of another embedder or of a newer format;
     /// otherwise the system's reason.
     pub fn open(folder: &Path, embedder: &EmbedderId) -> Result<Writer> {
+        let writer = Writer::open_for_any(folder, embedder)?;
+        IndexError::check_embedder(folder, &writer.embedder()?, embedder)?;
+        Ok(writer)
+    }
+
+    /// Opens the index in `folder` whichever embedder made it, and takes its lock. Where there is none, one is made for
+    /// `embedder`.
+    ///
+    /// # Errors
+    /// As [`Writer::open`], except that no embedder is wrong.
+    pub fn open_for_any(folder: &Path, embedder: &EmbedderId) -> Result<Writer> {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let lock = Lock::take(folder)?;
         let db = database::open_writable(folder, embedder)?;
-        let built_with = database::embedder(&db)?;
-        IndexError::check_embedder(folder, &built_with, embedder)?;
         let paths = Paths::new(folder)?;
         Ok(Writer {
+            dimension: database::embedder(&db)?.dimension,
             db,
             folder: folder.to_owned(),
             paths,
-            dimension: embedder.dimension,
             policy: Policy::default(),
             _lock: lock,
         })
@@ -100,6 +109,23 @@ impl Writer {
     /// From so many rows on [`Writer::publish`] builds a graph: for measuring it where it would not pay.
     pub fn build_graph_from(&mut self, n_rows: usize) {
         self.policy.graph_from = n_rows;
+    }
+
+    /// The embedder that made the vectors.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn embedder(&self) -> Result<EmbedderId> {
+        database::embedder(&self.db)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// From now on vectors are of another dimension.
+    pub(super) fn set_dimension(&mut self, dimension: usize) {
+        self.dimension = dimension;
     }
 
     /// The files the index knows at or under an absolute path.
@@ -205,7 +231,7 @@ impl Writer {
         Ok(())
     }
 
-    fn remove_unused_vectors(&mut self) -> Result<()> {
+    pub(super) fn remove_unused_vectors(&mut self) -> Result<()> {
         let transaction = self.db.transaction()?;
         transaction.execute(
             "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE vector_id = vectors.id)",
@@ -233,17 +259,9 @@ impl Writer {
         // Without the old rows in their old places, the graph speaks of other vectors.
         let forget: &[Kind] = if old.is_some() { &[] } else { &[Kind::Graph] };
         self.put_in_place(Kind::Vectors, forget, |db, path, dimension| {
-            let centre = database::centre(db, dimension)?;
+            let centre = database::centre(db, "vectors", dimension)?;
             vectors::write(path, &centre, old, |push| {
-                let mut select =
-                    db.prepare("SELECT id, vector FROM vectors WHERE id > ? ORDER BY id")?;
-                let mut rows = select.query([after])?;
-                while let Some(row) = rows.next()? {
-                    let vector =
-                        database::vector_from_bytes(row.get_ref(1)?.as_blob()?, dimension)?;
-                    push(row.get(0)?, &vector)?;
-                }
-                Ok(())
+                each_vector(db, "vectors", after, dimension, push)
             })
         })
     }
@@ -311,6 +329,25 @@ impl Writer {
         let n: i64 = self.db.query_row(select, [parameter], |row| row.get(0))?;
         Ok(usize::try_from(n)?)
     }
+}
+
+/// Hands on the id and vector of each row of `table` after an id, in their order.
+pub(super) fn each_vector(
+    db: &Connection,
+    table: &str,
+    after: i64,
+    dimension: usize,
+    push: &mut dyn FnMut(i64, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let mut select = db.prepare(&format!(
+        "SELECT id, vector FROM {table} WHERE id > ? ORDER BY id"
+    ))?;
+    let mut rows = select.query([after])?;
+    while let Some(row) = rows.next()? {
+        let vector = database::vector_from_bytes(row.get_ref(1)?.as_blob()?, dimension)?;
+        push(row.get(0)?, &vector)?;
+    }
+    Ok(())
 }
 
 /// Postings of the chunks after `last_id`, in files that are no longer there when this returns where the system allows
@@ -390,7 +427,7 @@ pub(super) fn numbered_files(db: &Connection, paths: &Paths) -> Result<Vec<(i64,
 }
 
 /// Every change of the content gives the index a new epoch, by which caches know whether they are current.
-fn commit(transaction: Transaction<'_>) -> Result<()> {
+pub(super) fn commit(transaction: Transaction<'_>) -> Result<()> {
     transaction.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
     transaction.commit()?;
     Ok(())

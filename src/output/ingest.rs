@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use anyhow::Result;
+use ragq::embedding::EmbedderId;
 use ragq::ingest::Summary;
 use serde_json::json;
 
@@ -19,6 +21,49 @@ impl Output {
             return self.json_line(&summary_json(summary, elapsed_ms));
         }
         self.line(&self.described(summary, elapsed_ms))
+    }
+
+    /// What a change of embedder is about to do, on stderr.
+    pub(crate) fn change_begins(
+        &self,
+        folder: &str,
+        from: &str,
+        to: &EmbedderId,
+        n_texts: u64,
+        n_done: u64,
+    ) {
+        let mut text = format!(
+            "{folder}: from {from} to {} ({} dimensions): embedding {n_texts} texts",
+            to.name, to.dimension
+        );
+        if n_done > 0 {
+            let _ = write!(text, " after {n_done} that are done");
+        }
+        self.note(&format!(
+            "{text}; {from} answers meanwhile, and an interrupted run goes on"
+        ));
+    }
+
+    /// The result of a change of embedder alone: for a person a note, so that `-q` is silent.
+    pub(crate) fn reembedded(
+        &self,
+        n_texts: u64,
+        embedder: &EmbedderId,
+        elapsed_ms: u64,
+    ) -> Result<()> {
+        if self.json {
+            return self.json_line(&json!({
+                "embedder": embedder.name,
+                "reembedded": n_texts,
+                "elapsed_ms": elapsed_ms,
+            }));
+        }
+        let took = duration(Duration::from_millis(elapsed_ms));
+        self.note(&match n_texts {
+            0 => format!("the vectors are those of {}", embedder.name),
+            n => format!("{n} texts embedded with {} ({took})", embedder.name),
+        });
+        Ok(())
     }
 
     /// The result of a run that came before a question, on stderr.
@@ -84,10 +129,23 @@ impl Output {
             1 => write!(text, "; 1 passage embedded"),
             n => write!(text, "; {n} passages embedded"),
         };
+        if summary.n_reembedded > 0 {
+            let _ = write!(text, ", {} again", summary.n_reembedded);
+        }
         #[expect(clippy::cast_precision_loss, reason = "seconds for a person")]
         let seconds = elapsed_ms as f64 / 1000.0;
         let _ = write!(text, " ({seconds:.1} s)");
         text
+    }
+}
+
+/// A time for a person: `3.2 s`, `12 min 3 s`, `2 h 5 min`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
 
@@ -145,6 +203,7 @@ fn summary_json(summary: &Summary, elapsed_ms: u64) -> serde_json::Value {
         "skipped": summary.skipped,
         "chunks": summary.n_chunks,
         "embedded": summary.n_embedded,
+        "reembedded": summary.n_reembedded,
         "elapsed_ms": elapsed_ms,
     })
 }

@@ -20,6 +20,8 @@ use ragq::question::Language;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+pub(crate) use ingest::duration;
+
 use crate::cli::{ColorChoice, Common};
 
 /// Where and how to print.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use ragq::embedding::EmbedderId;
 use ragq::index::{CacheState, FileRecord, FileState, Status};
 use serde_json::{Map, Value, json};
 
@@ -40,6 +41,14 @@ impl Output {
             "embedder",
             &format!("{}, {} dimensions", embedder.name, embedder.dimension),
         )?;
+        if let Some(unfinished) = &status.unfinished {
+            let (name, n_done) = (&unfinished.embedder.name, unfinished.n_vectors);
+            let rest = format!("`ragq ingest --embedder {name}` goes on");
+            row(
+                "unfinished",
+                &format!("to {name}, {n_done} of {} texts; {rest}", status.n_vectors),
+            )?;
+        }
         let n_bytes: u64 = status.n_bytes.iter().map(|(_, n_bytes)| n_bytes).sum();
         row("size", &size(n_bytes))?;
         for (name, state) in &status.caches {
@@ -132,12 +141,20 @@ fn status_json(
         "format": status.format,
         "epoch": status.epoch,
         "caches": caches,
-        "embedder": {
-            "name": status.embedder.name,
-            "dimension": status.embedder.dimension,
-            "fingerprint": status.embedder.fingerprint,
-        },
+        "embedder": embedder_json(&status.embedder),
+        "unfinished": status.unfinished.as_ref().map(|unfinished| json!({
+            "embedder": embedder_json(&unfinished.embedder),
+            "vectors": unfinished.n_vectors,
+        })),
         "problems": unreadable.chain(warnings).chain(index_problems).collect::<Vec<_>>(),
         "checked": found.is_some(),
+    })
+}
+
+fn embedder_json(embedder: &EmbedderId) -> Value {
+    json!({
+        "name": embedder.name,
+        "dimension": embedder.dimension,
+        "fingerprint": embedder.fingerprint,
     })
 }
