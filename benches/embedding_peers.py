@@ -105,7 +105,8 @@ def make_texts(tokenizer: Tokenizer, words: list[str], n: int, mean: int, longes
     tokenizer.no_padding()
     tokenizer.no_truncation()
     rng = random.Random(20261122)
-    lengths = [min(longest, max(8, round(rng.gauss(mean, mean / 3)))) for _ in range(n)]
+    lengths = [max(8, rng.gauss(mean, mean / 4)) for _ in range(n)]
+    lengths = [min(longest, length * mean * n / sum(lengths)) for length in lengths]
     texts = []
     for length in lengths:
         start = rng.randrange(len(words))

@@ -100,16 +100,17 @@ impl Writer {
             "DELETE FROM next_vectors WHERE id NOT IN (SELECT id FROM vectors)",
             [],
         )?;
-        let count = |select: &str| -> Result<u64> {
-            let n: i64 = self.db.query_row(select, [], |row| row.get(0))?;
-            Ok(u64::try_from(n)?)
-        };
+        let counts = format!(
+            "SELECT (SELECT count(*) FROM next_vectors), count(*),
+                coalesce(sum(octet_length(path) + octet_length(text)), 0) {UNEMBEDDED}"
+        );
+        let [n_done, n_left, bytes_left] = self.db.query_row(&counts, [], |row| {
+            Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?])
+        })?;
         Ok(Succession {
-            n_done: count("SELECT count(*) FROM next_vectors")?,
-            n_left: count(&format!("SELECT count(*) {UNEMBEDDED}"))?,
-            bytes_left: count(&format!(
-                "SELECT coalesce(sum(octet_length(path) + octet_length(text)), 0) {UNEMBEDDED}"
-            ))?,
+            n_done: u64::try_from(n_done)?,
+            n_left: u64::try_from(n_left)?,
+            bytes_left: u64::try_from(bytes_left)?,
             embedder: embedder.clone(),
             given: 0,
             writer: self,
