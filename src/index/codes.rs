@@ -117,6 +117,13 @@ impl CodedQuery {
     }
 }
 
+/// A count with the ones of a word. Nothing here can wrap; saying that it may lets the compiler use vector instructions in
+/// builds that check for overflow, too.
+#[inline(always)]
+fn add(count: u64, word: u64) -> u64 {
+    count.wrapping_add(u64::from(word.count_ones()))
+}
+
 #[inline(always)]
 fn count(words: &[[u64; PLANES]], groups: &[u8], similarities: &mut [i32]) {
     let (codes, _) = groups.as_chunks::<{ 8 * ROWS_PER_GROUP }>();
@@ -129,15 +136,16 @@ fn count(words: &[[u64; PLANES]], groups: &[u8], similarities: &mut [i32]) {
             let (codes, _) = codes.as_chunks::<8>();
             for (lane, code) in codes.iter().enumerate() {
                 let code = u64::from_le_bytes(*code);
-                ones[lane] += u64::from((code & planes[0]).count_ones());
-                twos[lane] += u64::from((code & planes[1]).count_ones());
-                fours[lane] += u64::from((code & planes[2]).count_ones());
-                signs[lane] += u64::from((code & planes[3]).count_ones());
+                ones[lane] = add(ones[lane], code & planes[0]);
+                twos[lane] = add(twos[lane], code & planes[1]);
+                fours[lane] = add(fours[lane], code & planes[2]);
+                signs[lane] = add(signs[lane], code & planes[3]);
             }
         }
         for (lane, similarity) in similarities.iter_mut().enumerate() {
-            let above = ones[lane] + 2 * twos[lane] + 4 * fours[lane];
-            let difference = above.cast_signed() - 8 * signs[lane].cast_signed();
+            let above = ones[lane].wrapping_add(twos[lane] << 1);
+            let above = above.wrapping_add(fours[lane] << 2);
+            let difference = above.wrapping_sub(signs[lane] << 3).cast_signed();
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "at most 8 for each dimension, far below what an i32 holds"

@@ -82,16 +82,19 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn restrict(&mut self, filter: &Filter) -> Result<usize> {
+        let mut files = writer::numbered_files(&self.db, &self.paths)?;
+        files.retain(|(_, file)| matches!(file.state, FileState::Read { .. }));
+        let n_all = files.len();
+        files.retain(|(_, file)| filter.matches(file));
+        if files.len() == n_all {
+            self.allowed = None;
+            return Ok(n_all);
+        }
         let mut chunks_of = self.db.prepare(
             "SELECT chunks.id, vector_id FROM sections JOIN chunks ON section_id = sections.id WHERE file_id = ?",
         )?;
         let mut allowed = Allowed::default();
-        let mut n_files = 0;
-        for (id, file) in writer::numbered_files(&self.db, &self.paths)? {
-            if !matches!(file.state, FileState::Read { .. }) || !filter.matches(&file) {
-                continue;
-            }
-            n_files += 1;
+        for (id, _) in &files {
             let mut rows = chunks_of.query([id])?;
             while let Some(row) = rows.next()? {
                 let (chunk, vector): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -101,7 +104,7 @@ impl Reader {
         }
         drop(chunks_of);
         self.allowed = Some(allowed);
-        Ok(n_files)
+        Ok(files.len())
     }
 
     fn may_find(&self, chunk_id: i64) -> bool {

@@ -172,7 +172,7 @@ impl Output {
             ProgressDrawTarget::stderr()
         };
         let bar = ProgressBar::with_draw_target(Some(n as u64), target);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {wide_msg}")
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {spinner} {wide_msg}")
         {
             bar.set_style(style);
         }
