@@ -10,6 +10,10 @@
 //! `benches/generation_peers.py` runs this in turns with llama.cpp. Random weights will do: speed does not depend on
 //! them. The prompts are new in every round, so that nothing is known from the one before, and nothing is drafted from
 //! them.
+//!
+//! With `RAGQ_BENCH_QUOTING=prompt.txt` it measures instead what drafts from the prompt gain: the answer to that prompt
+//! without and with them, which must be the same text. `benches/quoting_model.py` makes a model that quotes, and its
+//! prompt.
 
 #![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]
 
@@ -23,6 +27,8 @@ use ragq::generation::{Completion, Finish, Generate, GenerationOptions, LocalMod
 
 /// Tokens written after each prompt.
 const N_WRITTEN: usize = 49;
+/// Tokens of an answer that quotes: four runs of 24 words.
+const N_QUOTED: usize = 96;
 
 fn main() -> Result<()> {
     let Some(path) = std::env::var_os("RAGQ_BENCH_MODEL") else {
@@ -38,7 +44,11 @@ fn main() -> Result<()> {
     let start = std::time::Instant::now();
     let mut model = LocalModel::open(Path::new(&path), "bench", None, &Device::Cpu)?;
     println!("load {:.2} s", start.elapsed().as_secs_f64());
-    for round in 0..number("RAGQ_BENCH_ROUNDS").unwrap_or(1) {
+    let n_rounds = number("RAGQ_BENCH_ROUNDS").unwrap_or(1);
+    if let Some(prompt) = std::env::var_os("RAGQ_BENCH_QUOTING") {
+        return measure_drafts(&mut model, Path::new(&prompt), n_rounds);
+    }
+    for round in 0..n_rounds {
         for n_tokens in prompts.split(',') {
             let n_tokens: usize = n_tokens.trim().parse()?;
             let prompt = prompt(&model, n_tokens, round)?;
@@ -62,10 +72,32 @@ fn number(name: &str) -> Option<usize> {
 
 /// Reads a prompt and writes after it; with the CPU time of each.
 fn measure(model: &mut LocalModel, prompt: &str) -> Result<(Completion, [Duration; 2])> {
+    write(model, prompt, N_WRITTEN, false)
+}
+
+fn measure_drafts(model: &mut LocalModel, prompt: &Path, n_rounds: usize) -> Result<()> {
+    let prompt = fs::read_to_string(prompt)?;
+    for _ in 0..n_rounds {
+        let (plain, [_, plain_cpu]) = write(model, &prompt, N_QUOTED, false)?;
+        let (drafted, [_, drafted_cpu]) = write(model, &prompt, N_QUOTED, true)?;
+        ensure!(plain.text == drafted.text, "drafts changed the text");
+        let n_steps = plain.n_generated_tokens - 1;
+        report("plain", N_QUOTED, n_steps, plain.decode, plain_cpu);
+        report("drafted", N_QUOTED, n_steps, drafted.decode, drafted_cpu);
+    }
+    Ok(())
+}
+
+fn write(
+    model: &mut LocalModel,
+    prompt: &str,
+    max_tokens: usize,
+    drafts: bool,
+) -> Result<(Completion, [Duration; 2])> {
     let options = GenerationOptions {
-        max_tokens: N_WRITTEN,
+        max_tokens,
         // A penalty too small to matter, which nevertheless rules out drafts: they are checked by plain logits.
-        repeat_penalty: 1.0 + f32::EPSILON,
+        repeat_penalty: if drafts { 1.0 } else { 1.0 + f32::EPSILON },
         ..GenerationOptions::default()
     };
     let start = cpu_time();
