@@ -753,7 +753,7 @@ mod tests {
         let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
         let watcher = std::rc::Rc::clone(&seen);
         model.watch_reading(move |n_read, n_tokens| watcher.borrow_mut().push((n_read, n_tokens)));
-        let long = "가나다라 ".repeat(80);
+        let long = "가나다라 ".repeat(45);
         let mut read = |text: &str, goes_on: bool| {
             let completion = model.complete(text, &tokens(1), &mut |_| goes_on).unwrap();
             (completion.n_prompt_tokens, seen.take())
