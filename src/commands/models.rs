@@ -133,16 +133,15 @@ fn open_generator(
     let located = Hub::from_env(settings.offline)?.locate(name, Role::Generator)?;
     let device = device(settings.device)?;
     let mut model = LocalModel::open(&located.path, &located.name, adapter, &device)?;
-    let bar = output.progress(0);
+    let bar = output.progress(0).with_message("tokens of the prompt read");
     model.watch_reading(move |n_read, n_tokens| {
         if n_read == n_tokens {
             bar.finish_and_clear();
             return;
         }
         if n_read == 0 {
-            bar.reset();
-            bar.set_message("tokens of the prompt read");
             bar.set_length(n_tokens as u64);
+            bar.reset();
         }
         bar.set_position(n_read as u64);
     });
