@@ -3,6 +3,10 @@
 
 mod support;
 
+#[cfg(unix)]
+use std::io::Read;
+use std::process::Stdio;
+
 use serde_json::Value;
 use support::{Bench, fixture};
 
@@ -340,4 +344,104 @@ fn a_default_model_is_kept_in_the_users_config() {
         .run(&["ask", "--embedder", "builtin", "휴직"])
         .expect(2)
         .says("asked with builtin");
+}
+
+/// A prompt that the test model answers with many tokens, slowly enough to be interrupted.
+fn long_run(bench: &Bench) -> std::process::Command {
+    let model = model("tiny-llama");
+    bench.command(&[
+        "models",
+        "run",
+        &model,
+        "휴직 기간",
+        "--raw",
+        "--max-tokens",
+        "480",
+    ])
+}
+
+#[test]
+fn a_closed_pipe_ends_generation_quietly() {
+    let bench = Bench::new();
+    let mut command = long_run(&bench);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_generation_with_status_130() {
+    let bench = Bench::new();
+    let interrupted = || {
+        let mut command = long_run(&bench);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut first = [0];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut first)
+            .unwrap();
+        let id = child.id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &id])
+            .status();
+        assert!(sent.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        // No speeds, no message: the user knows what happened.
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    // A quick machine may be done before the signal arrives, but not every time.
+    let runs: Vec<_> = (0..5).map(|_| interrupted()).collect();
+    assert!(runs.contains(&(Some(130), String::new())), "{runs:?}");
+}
+
+#[test]
+fn a_file_that_is_cut_or_no_model_is_named_with_what_is_wrong() {
+    let bench = Bench::new();
+    let whole = std::fs::read(fixture("models/tiny-llama/model-f32.gguf")).unwrap();
+    bench.write("cut.gguf", &whole[..whole.len() / 2]);
+    bench.write("foreign.gguf", "%PDF-1.7 not a model");
+    let mut other = whole.clone();
+    let at = other
+        .windows(5)
+        .position(|bytes| bytes == b"llama")
+        .unwrap();
+    other[at..at + 5].copy_from_slice(b"mamba");
+    bench.write("mamba.gguf", &other);
+    let check = |file: &str, expected: &str| {
+        let path = bench.path(file).display().to_string();
+        let run = bench
+            .run(&["models", "run", &path, "휴직", "--raw"])
+            .expect(2);
+        assert_eq!(run.stdout, "");
+        run.says(file).says(expected);
+    };
+    check("cut.gguf", "the file is truncated");
+    check("foreign.gguf", "not a GGUF file: it starts with \"%PDF\"");
+    check("mamba.gguf", "mamba");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_refused_with_both_numbers() {
+    let long = "휴직 기간은 이 년이다. ".repeat(100);
+    let run = Bench::new()
+        .run(&["models", "run", &model("tiny-llama"), &long, "--raw"])
+        .expect(2);
+    assert_eq!(run.stdout, "");
+    run.says("prompt is ").says(" tokens, the model holds 512");
 }

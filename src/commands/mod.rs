@@ -242,7 +242,7 @@ fn run_ask(
     if !docs.is_empty() {
         ingest_before_asking(docs, settings, output)?;
     }
-    let mut opened = Opened::open(settings, ask.adapter.as_deref())?;
+    let mut opened = Opened::open(settings, ask.adapter.as_deref(), output)?;
     restrict(&mut opened.reader, &ask.filter)?;
     let mut stages = opened.stages();
     match input {
@@ -445,7 +445,7 @@ fn run_eval(
                 .with_context(|| path.display().to_string())
         })
         .transpose()?;
-    let mut opened = Opened::open(settings, None)?;
+    let mut opened = Opened::open(settings, None, output)?;
     let mut stages = opened.stages();
     let bar = output.progress(cases.len());
     let mut results = Vec::new();
@@ -485,13 +485,13 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(settings: &Settings, adapter: Option<&Path>) -> Result<Opened> {
+    fn open(settings: &Settings, adapter: Option<&Path>, output: &Output) -> Result<Opened> {
         let reader = Reader::open(&settings.index)?;
         Ok(Opened {
             embedder: reader_embedder(&reader, settings)?,
             builtin: static_embedding::builtin()?,
             reranker: models::load_reranker(settings)?,
-            generator: generator(settings, adapter)?,
+            generator: generator(settings, adapter, output)?,
             reader,
         })
     }
@@ -580,11 +580,15 @@ fn reader_embedder(reader: &Reader, settings: &Settings) -> Result<Box<dyn Embed
     Ok(embedder)
 }
 
-fn generator(settings: &Settings, adapter: Option<&Path>) -> Result<Box<dyn Generate>> {
+fn generator(
+    settings: &Settings,
+    adapter: Option<&Path>,
+    output: &Output,
+) -> Result<Box<dyn Generate>> {
     if settings.generator == "extract" {
         return Ok(Box::new(Extract::new()?));
     }
-    models::load_generator(&settings.generator, adapter, settings)
+    models::load_generator(&settings.generator, adapter, settings, output)
 }
 
 fn elapsed_ms(start: Instant) -> u64 {

@@ -51,7 +51,7 @@ pub(super) fn run(command: ModelsCommand, settings: &Settings, output: &Output) 
                 seed,
                 ..GenerationOptions::default()
             };
-            let mut model = open_generator(&model, adapter.as_deref(), settings)?;
+            let mut model = open_generator(&model, adapter.as_deref(), settings, output)?;
             try_generator(&mut model, &prompt, raw, &options, output)?;
         }
         ModelsCommand::Embed { model, query } => {
@@ -119,18 +119,33 @@ pub(super) fn load_generator(
     name: &str,
     adapter: Option<&Path>,
     settings: &Settings,
+    output: &Output,
 ) -> Result<Box<dyn Generate>> {
-    Ok(Box::new(open_generator(name, adapter, settings)?))
+    Ok(Box::new(open_generator(name, adapter, settings, output)?))
 }
 
-fn open_generator(name: &str, adapter: Option<&Path>, settings: &Settings) -> Result<LocalModel> {
+fn open_generator(
+    name: &str,
+    adapter: Option<&Path>,
+    settings: &Settings,
+    output: &Output,
+) -> Result<LocalModel> {
     let located = Hub::from_env(settings.offline)?.locate(name, Role::Generator)?;
-    LocalModel::open(
-        &located.path,
-        &located.name,
-        adapter,
-        &device(settings.device)?,
-    )
+    let device = device(settings.device)?;
+    let mut model = LocalModel::open(&located.path, &located.name, adapter, &device)?;
+    let bar = output.progress(0).with_message("tokens of the prompt read");
+    model.watch_reading(move |n_read, n_tokens| {
+        if n_read == n_tokens {
+            bar.finish_and_clear();
+            return;
+        }
+        if n_read == 0 {
+            bar.set_length(n_tokens as u64);
+            bar.reset();
+        }
+        bar.set_position(n_read as u64);
+    });
+    Ok(model)
 }
 
 fn device(name: DeviceName) -> Result<Device> {
@@ -247,12 +262,19 @@ fn try_generator(
     options: &GenerationOptions,
     output: &Output,
 ) -> Result<()> {
-    let mut on_text = |text: &str| output.json || output.piece(text).is_ok();
+    let mut written = Ok(());
+    let mut on_text = |text: &str| {
+        if !output.json {
+            written = output.piece(text);
+        }
+        written.is_ok()
+    };
     let completion = if raw {
         model.complete(prompt, options, &mut on_text)?
     } else {
         model.chat("", prompt, options, &mut on_text)?
     };
+    written?;
     if output.json {
         return output.completion_json(&completion);
     }

@@ -9,6 +9,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::softmax::Attention;
 
+/// Scores that are computed before they are used and forgotten: 16 MB.
+const SCORES_AT_ONCE: usize = 1 << 22;
+
 /// Keys and values of one layer, f32.
 #[derive(Debug)]
 pub(crate) struct LayerCache {
@@ -79,16 +82,24 @@ impl LayerCache {
 
         let n_stacked = n_heads / n_kv_heads * n_tokens;
         let queries = queries.reshape((n_kv_heads, n_stacked, head_dim))?;
-        let scores = queries.matmul(&keys.t()?)?;
-        let weights = Attention {
+        let attention = Attention {
             position,
             n_tokens,
             first_key: start,
             window,
             scale: inverse_root(head_dim),
+        };
+        // Few heads at once where there are many scores, so that memory does not grow with the heads.
+        let heads_at_once = SCORES_AT_ONCE / (n_stacked * (end - start));
+        let heads_at_once = heads_at_once.clamp(1, n_kv_heads);
+        let mut attended = Vec::new();
+        for head in (0..n_kv_heads).step_by(heads_at_once) {
+            let n_at_once = heads_at_once.min(n_kv_heads - head);
+            let some = |tensor: &Tensor| tensor.narrow(0, head, n_at_once);
+            let scores = some(&queries)?.matmul(&some(&keys)?.t()?)?;
+            attended.push(attention.softmax(scores)?.matmul(&some(&values)?)?);
         }
-        .softmax(scores)?;
-        let attended = weights.matmul(&values)?;
+        let attended = Tensor::cat(&attended, 0)?;
         Ok(attended.reshape((n_heads, n_tokens, head_dim))?)
     }
 }

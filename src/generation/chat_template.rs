@@ -3,11 +3,15 @@
 //! Templates are run as transformers runs them. Where one has no place for rules (it refuses a system role, or drops
 //! it without a word), the rules go before the question in the user's turn.
 
+use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
 use minijinja::{Environment, ErrorKind, Value, context};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// A chat template, compiled.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ impl ChatTemplate {
                 .map_or(0, |elapsed| elapsed.as_secs());
             strftime(&format, seconds)
         });
+        environment.add_filter("tojson", to_json);
         environment
             .add_template_owned("chat", without_generation_marks(source))
             .map_err(|error| anyhow!("chat template: {error:#}"))?;
@@ -84,6 +89,52 @@ impl ChatTemplate {
             })
             .map_err(|error| anyhow!("{error:#}"))
             .context("chat template")
+    }
+}
+
+/// transformers' `tojson`: Python's spacing, and unlike Jinja's own without escapes for HTML, which models never saw.
+fn to_json(value: &Value, settings: Kwargs) -> Result<String, minijinja::Error> {
+    let indent: Option<usize> = settings.get("indent")?;
+    let separators: Option<Vec<String>> = settings.get("separators")?;
+    let mut json = Vec::new();
+    let written = match indent {
+        Some(n_spaces) => {
+            let indent = " ".repeat(n_spaces.min(64));
+            let style = PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut Serializer::with_formatter(&mut json, style))
+        }
+        None => {
+            let separators = separators.and_then(|two| <[String; 2]>::try_from(two).ok());
+            let [item, key] = separators.unwrap_or([", ".to_owned(), ": ".to_owned()]);
+            let style = OneLine { item, key };
+            value.serialize(&mut Serializer::with_formatter(&mut json, style))
+        }
+    };
+    let fault = |error: String| minijinja::Error::new(ErrorKind::BadSerialization, error);
+    written.map_err(|error| fault(error.to_string()))?;
+    String::from_utf8(json).map_err(|error| fault(error.to_string()))
+}
+
+/// JSON on one line, with these between items and after keys.
+struct OneLine {
+    item: String,
+    key: String,
+}
+
+impl Formatter for OneLine {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        self.begin_object_key(to, first)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        if first {
+            return Ok(());
+        }
+        to.write_all(self.item.as_bytes())
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        to.write_all(self.key.as_bytes())
     }
 }
 
@@ -205,6 +256,30 @@ mod tests {
         );
         let python = "{%- for m in messages -%}\n  {{ m.role.upper() + m['content'].strip() }}\n{%- endfor %}";
         assert_eq!(render(python), "SYSTEM규칙USER질문");
+    }
+
+    #[test]
+    fn what_published_templates_use_renders_as_in_jinja2() {
+        let path = std::path::Path::new("fixtures/models/chat_templates.json");
+        let text = crate::fs::read_to_string(path).unwrap();
+        let templates: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for template in templates.as_array().unwrap() {
+            let name = template["name"].as_str().unwrap();
+            let source = template["template"].as_str().unwrap();
+            let compiled = ChatTemplate::new(source, "<s>".to_owned(), "</s>".to_owned()).unwrap();
+            for case in template["cases"].as_array().unwrap() {
+                let messages = case["messages"].as_array().unwrap().iter();
+                let messages = messages
+                    .map(|m| message(m["role"].as_str().unwrap(), m["content"].as_str().unwrap()));
+                let rendered = compiled.render_messages(messages.collect());
+                // None: the template refuses.
+                assert_eq!(
+                    rendered.as_deref().ok(),
+                    case["rendered"].as_str(),
+                    "{name}: {rendered:?}"
+                );
+            }
+        }
     }
 
     #[test]

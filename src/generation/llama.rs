@@ -413,8 +413,9 @@ pub(crate) mod tests {
                 );
                 println!("{message}");
                 if is_quantised {
-                    // candle, as llama.cpp, rounds activations to 8 bits where weights are quantised; PyTorch's
-                    // reference does not. In these narrow networks with large gains that is up to 3.7 %.
+                    // Activations are rounded to 8 bits where weights are quantised, in llama.cpp as here; PyTorch's
+                    // reference does not. In this narrow network with large gains that is 3.5 %: llama.cpp
+                    // (llama-cpp-python 0.3.36) is off by 3.2 % on the same file, by 3.5 % with a cache in f32.
                     assert!(relative <= 4e-2, "{message}");
                 } else {
                     assert!(largest <= 1e-4, "{message}");

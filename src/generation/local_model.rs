@@ -43,7 +43,11 @@ pub struct LocalModel {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     cache: KvCache,
+    on_reading: Option<OnReading>,
 }
+
+/// Told how many tokens of a prompt have been read, of how many that must be.
+type OnReading = Box<dyn FnMut(usize, usize)>;
 
 /// What came of a prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,9 +123,17 @@ impl LocalModel {
                 tokenizer,
                 template,
                 cache: KvCache::default(),
+                on_reading: None,
             })
         };
         open().with_context(|| name.to_owned())
+    }
+
+    /// Lets somebody watch how a long prompt is read, which takes minutes on a small machine: `on_reading` gets the
+    /// tokens read so far, from 0, and those that must be read; both are equal when it ends, even if it ends early. A
+    /// prompt that is read in one go is not worth telling.
+    pub fn watch_reading(&mut self, on_reading: impl FnMut(usize, usize) + 'static) {
+        self.on_reading = Some(Box::new(on_reading));
     }
 
     /// Continues a text, without a chat format. `on_text` gets the pieces as with [`Generate::generate`].
@@ -254,11 +266,27 @@ impl LocalModel {
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Option<Vec<f32>>> {
         let mut logits = None;
-        for chunk in tokens.chunks(CHUNK_TOKENS) {
-            if !on_text("") {
-                return Ok(None);
+        let mut watch = self.on_reading.as_mut();
+        watch = watch.filter(|_| tokens.len() > CHUNK_TOKENS);
+        let mut report = |n_read: usize| {
+            if let Some(watch) = &mut watch {
+                watch(n_read, tokens.len());
             }
-            logits = Some(self.network.forward(&mut self.cache, chunk, Logits::Last)?);
+        };
+        let mut read_chunks = || -> Result<bool> {
+            for (index, chunk) in tokens.chunks(CHUNK_TOKENS).enumerate() {
+                if !on_text("") {
+                    return Ok(false);
+                }
+                report(index * CHUNK_TOKENS);
+                logits = Some(self.network.forward(&mut self.cache, chunk, Logits::Last)?);
+            }
+            Ok(true)
+        };
+        let finished = read_chunks();
+        report(tokens.len());
+        if !finished? {
+            return Ok(None);
         }
         let logits = logits.context("nothing to read")?;
         Ok(Some(logits.flatten_all()?.to_vec1()?))
@@ -717,6 +745,35 @@ mod tests {
         let writing = writing.unwrap();
         assert_eq!(writing.finish, Finish::Stopped);
         assert!(!writing.text.is_empty() && writing.n_generated_tokens < 99);
+    }
+
+    #[test]
+    fn whoever_watches_sees_a_long_prompt_being_read_and_a_known_one_not_read_again() {
+        let mut model = open("fixtures/models/tiny-llama".as_ref());
+        let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let watcher = std::rc::Rc::clone(&seen);
+        model.watch_reading(move |n_read, n_tokens| watcher.borrow_mut().push((n_read, n_tokens)));
+        let long = "가나다라 ".repeat(45);
+        let mut read = |text: &str, goes_on: bool| {
+            let completion = model.complete(text, &tokens(1), &mut |_| goes_on).unwrap();
+            (completion.n_prompt_tokens, seen.take())
+        };
+        let (n_tokens, stopped) = read(&long, false);
+        assert!(n_tokens > CHUNK_TOKENS && n_tokens < 512, "{n_tokens}");
+        assert_eq!(stopped, [(n_tokens, n_tokens)]);
+        let all = [
+            (0, n_tokens),
+            (CHUNK_TOKENS, n_tokens),
+            (n_tokens, n_tokens),
+        ];
+        assert_eq!(read(&long, true).1, all);
+        let (n_longer, again) = read(&(long + "그리고"), true);
+        assert!(n_longer > n_tokens);
+        assert_eq!(
+            again,
+            [],
+            "the longer prompt was read from where it differs"
+        );
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! In comes a Q4_K, Q6_K or Q8_0 matrix as it stands in a GGUF file; [`PackedMatrix`] keeps the same numbers, in about
 //! the same space, in tiles of 16 rows, so that one instruction (AVX-512 VNNI `vpdpbusd`) multiplies four columns of
-//! all 16. Activations are rounded to 8 bits in blocks of 32 with a scale each. A row of activations gives the same
+//! all 16, or of 8 where AVX2 is all there is; both give the same numbers to the last bit. Activations are rounded to 8 bits in blocks of 32 with a scale each. A row of activations gives the same
 //! result whether it comes alone or among others, so that a draft that is checked in one pass is judged as single
 //! tokens would have been.
 //!
-//! Machines without AVX-512 VNNI, and other quantisations, are left to candle: [`PackedMatrix::new`] returns `None`.
+//! Other machines, and other quantisations, are left to candle: [`PackedMatrix::new`] returns `None`.
 
 #![expect(
     unsafe_code,
@@ -14,7 +14,9 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::*;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use anyhow::{Result, ensure};
 use candle_core::quantized::GgmlDType;
@@ -32,6 +34,37 @@ pub(crate) struct PackedMatrix {
     n_rows: usize,
     n_columns: usize,
     tiles: Tiles,
+    instructions: Instructions,
+}
+
+/// Vector instructions that tiles are multiplied with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instructions {
+    Avx512Vnni,
+    Avx2,
+}
+
+impl Instructions {
+    /// Those that this machine has, the fastest first.
+    fn found() -> Vec<Instructions> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                found.push(Instructions::Avx512Vnni);
+            }
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+            {
+                found.push(Instructions::Avx2);
+            }
+        }
+        found
+    }
 }
 
 enum Tiles {
@@ -158,14 +191,18 @@ impl Block {
 impl PackedMatrix {
     /// Packs a matrix from its bytes in a GGUF file, or returns `None` where candle does better: on machines without
     /// the instructions, and for other quantisations.
-    pub(crate) fn new(
+    pub(crate) fn new(dtype: GgmlDType, bytes: &[u8], shape: (usize, usize)) -> Option<Self> {
+        let instructions = Instructions::found().first().copied()?;
+        PackedMatrix::with_instructions(instructions, dtype, bytes, shape)
+    }
+
+    /// The same for instructions that were found.
+    fn with_instructions(
+        instructions: Instructions,
         dtype: GgmlDType,
         bytes: &[u8],
         (n_rows, n_columns): (usize, usize),
     ) -> Option<Self> {
-        if !has_instructions() {
-            return None;
-        }
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "every other quantisation is candle's"
@@ -180,6 +217,7 @@ impl PackedMatrix {
             n_rows,
             n_columns,
             tiles,
+            instructions,
         })
     }
 
@@ -216,16 +254,17 @@ impl PackedMatrix {
 
     fn multiply_tile(&self, tile: usize, rows: &[&[Block]], results: &mut [[f32; TILE_ROWS]]) {
         let passes = rows.chunks(PASS_ROWS).zip(results.chunks_mut(PASS_ROWS));
+        let (by, n_columns) = (self.instructions, self.n_columns);
         for (rows, results) in passes {
             match &self.tiles {
                 Tiles::Q4K(tiles) => {
-                    multiply_pass(strip(tiles, tile, self.n_columns / 256), rows, results)
+                    multiply_pass(by, strip(tiles, tile, n_columns / 256), rows, results)
                 }
                 Tiles::Q6K(tiles) => {
-                    multiply_pass(strip(tiles, tile, self.n_columns / 256), rows, results)
+                    multiply_pass(by, strip(tiles, tile, n_columns / 256), rows, results)
                 }
                 Tiles::Q8_0(tiles) => {
-                    multiply_pass(strip(tiles, tile, self.n_columns / 32), rows, results)
+                    multiply_pass(by, strip(tiles, tile, n_columns / 32), rows, results)
                 }
             }
         }
@@ -282,9 +321,10 @@ trait Tile: Clone + Send + Sync {
     /// Products of a strip of tiles with `M` rows of activations.
     ///
     /// # Safety
-    /// The machine must have the instructions: [`has_instructions`].
+    /// The machine must have the instructions: [`Instructions::found`].
     #[cfg(target_arch = "x86_64")]
     unsafe fn multiply<const M: usize>(
+        instructions: Instructions,
         strip: &[Self],
         rows: &[&[Block]; M],
     ) -> [[f32; TILE_ROWS]; M];
@@ -311,27 +351,20 @@ fn half_at(block: &[u8], offset: usize) -> f16 {
     f16::from_le_bytes(bytes.and_then(|two| two.try_into().ok()).unwrap_or([0; 2]))
 }
 
-/// Whether this machine has the instructions.
-fn has_instructions() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vnni")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
 /// Products of a strip with at most [`PASS_ROWS`] rows.
 #[cfg(target_arch = "x86_64")]
-fn multiply_pass<T: Tile>(strip: &[T], mut rows: &[&[Block]], results: &mut [[f32; TILE_ROWS]]) {
+fn multiply_pass<T: Tile>(
+    instructions: Instructions,
+    strip: &[T],
+    mut rows: &[&[Block]],
+    results: &mut [[f32; TILE_ROWS]],
+) {
     let mut results = results.iter_mut();
     macro_rules! take {
         ($m:literal) => {
             while let Some((taken, rest)) = rows.split_first_chunk::<$m>() {
                 // SAFETY: a packed matrix exists only where the instructions were found.
-                let products = unsafe { T::multiply::<$m>(strip, taken) };
+                let products = unsafe { T::multiply::<$m>(instructions, strip, taken) };
                 for (product, result) in products.into_iter().zip(&mut results) {
                     *result = product;
                 }
@@ -346,7 +379,13 @@ fn multiply_pass<T: Tile>(strip: &[T], mut rows: &[&[Block]], results: &mut [[f3
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn multiply_pass<T: Tile>(_strip: &[T], _rows: &[&[Block]], _results: &mut [[f32; TILE_ROWS]]) {}
+fn multiply_pass<T: Tile>(
+    _instructions: Instructions,
+    _strip: &[T],
+    _rows: &[&[Block]],
+    _results: &mut [[f32; TILE_ROWS]],
+) {
+}
 
 impl Tile for TileQ4K {
     fn empty() -> Self {
@@ -390,40 +429,17 @@ impl Tile for TileQ4K {
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn multiply<const M: usize>(
+        instructions: Instructions,
         strip: &[Self],
         rows: &[&[Block]; M],
     ) -> [[f32; TILE_ROWS]; M] {
-        let nibble = _mm512_set1_epi8(15);
-        let mut totals = [_mm512_setzero_ps(); M];
-        for (index, tile) in strip.iter().enumerate() {
-            let blocks = blocks_of(rows, index);
-            let (d, dmin) = (load_halves(&tile.d), load_halves(&tile.dmin));
-            let (quants, _) = tile.quants.as_chunks::<4>();
-            for sub in 0..8 {
-                let mut sums = [_mm512_setzero_si512(); M];
-                for (group, bytes) in quants[sub].iter().enumerate() {
-                    let both = load(bytes);
-                    let low = _mm512_and_si512(both, nibble);
-                    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble);
-                    for m in 0..M {
-                        let quads = &blocks[m][sub].quads;
-                        sums[m] = dot(sums[m], low, quads[group * 2]);
-                        sums[m] = dot(sums[m], high, quads[group * 2 + 1]);
-                    }
-                }
-                let scale = _mm512_mul_ps(d, widen_unsigned(&tile.scales[sub]));
-                let min = _mm512_mul_ps(dmin, widen_unsigned(&tile.mins[sub]));
-                for m in 0..M {
-                    let block = &blocks[m][sub];
-                    let factor = _mm512_mul_ps(scale, _mm512_set1_ps(block.scale));
-                    totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m]), factor, totals[m]);
-                    totals[m] = _mm512_fnmadd_ps(min, _mm512_set1_ps(block.scaled_sum), totals[m]);
-                }
-            }
+        match instructions {
+            // SAFETY: the caller's promise.
+            Instructions::Avx512Vnni => unsafe { avx512::multiply_q4k(strip, rows) },
+            // SAFETY: the caller's promise.
+            Instructions::Avx2 => unsafe { avx2::multiply_q4k(strip, rows) },
         }
-        store(&totals)
     }
 }
 
@@ -468,46 +484,17 @@ impl Tile for TileQ6K {
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn multiply<const M: usize>(
+        instructions: Instructions,
         strip: &[Self],
         rows: &[&[Block]; M],
     ) -> [[f32; TILE_ROWS]; M] {
-        let nibble = _mm512_set1_epi8(15);
-        let upper = _mm512_set1_epi8(0x30);
-        let mut totals = [_mm512_setzero_ps(); M];
-        for (index, tile) in strip.iter().enumerate() {
-            let blocks = blocks_of(rows, index);
-            let d = load_halves(&tile.d);
-            let (low, _) = tile.low.as_chunks::<2>();
-            for sub in 0..16 {
-                let high = load(&tile.high[sub]);
-                let first = load(&low[sub][0]);
-                let second = load(&low[sub][1]);
-                let join = |low, high| {
-                    let low = _mm512_and_si512(low, nibble);
-                    _mm512_or_si512(low, _mm512_and_si512(high, upper))
-                };
-                let quads = [
-                    join(first, _mm512_slli_epi16::<4>(high)),
-                    join(_mm512_srli_epi16::<4>(first), _mm512_slli_epi16::<2>(high)),
-                    join(second, high),
-                    join(_mm512_srli_epi16::<4>(second), _mm512_srli_epi16::<2>(high)),
-                ];
-                let scale = _mm512_mul_ps(d, widen_signed(&tile.scales[sub]));
-                for m in 0..M {
-                    let block = &blocks[m][sub / 2];
-                    // Quants are stored 32 too high.
-                    let mut sum = _mm512_set1_epi32(-32 * block.sums[sub % 2]);
-                    for (quad, values) in quads.iter().enumerate() {
-                        sum = dot(sum, *values, block.quads[sub % 2 * 4 + quad]);
-                    }
-                    let factor = _mm512_mul_ps(scale, _mm512_set1_ps(block.scale));
-                    totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, totals[m]);
-                }
-            }
+        match instructions {
+            // SAFETY: the caller's promise.
+            Instructions::Avx512Vnni => unsafe { avx512::multiply_q6k(strip, rows) },
+            // SAFETY: the caller's promise.
+            Instructions::Avx2 => unsafe { avx2::multiply_q6k(strip, rows) },
         }
-        store(&totals)
     }
 }
 
@@ -532,32 +519,17 @@ impl Tile for TileQ8_0 {
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn multiply<const M: usize>(
+        instructions: Instructions,
         strip: &[Self],
         rows: &[&[Block]; M],
     ) -> [[f32; TILE_ROWS]; M] {
-        let mut totals = [_mm512_setzero_ps(); M];
-        for (index, tile) in strip.iter().enumerate() {
-            let d = load_halves(&tile.d);
-            let mut sums = [_mm512_setzero_si512(); M];
-            for m in 0..M {
-                // Quants are stored 128 too high.
-                let [first, second] = rows[m][index].sums;
-                sums[m] = _mm512_set1_epi32(-128 * (first + second));
-            }
-            for (quad, bytes) in tile.quants.iter().enumerate() {
-                let values = load(bytes);
-                for m in 0..M {
-                    sums[m] = dot(sums[m], values, rows[m][index].quads[quad]);
-                }
-            }
-            for m in 0..M {
-                let factor = _mm512_mul_ps(d, _mm512_set1_ps(rows[m][index].scale));
-                totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m]), factor, totals[m]);
-            }
+        match instructions {
+            // SAFETY: the caller's promise.
+            Instructions::Avx512Vnni => unsafe { avx512::multiply_q8_0(strip, rows) },
+            // SAFETY: the caller's promise.
+            Instructions::Avx2 => unsafe { avx2::multiply_q8_0(strip, rows) },
         }
-        store(&totals)
     }
 }
 
@@ -569,60 +541,6 @@ fn blocks_of<'a, const M: usize>(rows: &[&'a [Block]; M], tile: usize) -> [&'a [
         let (groups, _) = row.as_chunks::<8>();
         &groups[tile]
     })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn load(bytes: &[u8; 64]) -> __m512i {
-    // SAFETY: 64 bytes are there, and the load asks for no alignment.
-    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load_halves(halves: &[f16; TILE_ROWS]) -> __m512 {
-    // SAFETY: 32 bytes are there, and the load asks for no alignment.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn widen_unsigned(bytes: &[u8; TILE_ROWS]) -> __m512 {
-    // SAFETY: 16 bytes are there, and the load asks for no alignment.
-    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn widen_signed(bytes: &[i8; TILE_ROWS]) -> __m512 {
-    // SAFETY: 16 bytes are there, and the load asks for no alignment.
-    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn store<const M: usize>(totals: &[__m512; M]) -> [[f32; TILE_ROWS]; M] {
-    let mut products = [[0f32; TILE_ROWS]; M];
-    for (lanes, total) in products.iter_mut().zip(totals) {
-        // SAFETY: there is room for 64 bytes, and the store asks for no alignment.
-        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), *total) };
-    }
-    products
-}
-
-/// Adds to each lane the products of its four unsigned bytes with the four signed bytes of `quad`.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn dot(sum: __m512i, bytes: __m512i, quad: i32) -> __m512i {
-    _mm512_dpbusd_epi32(sum, bytes, _mm512_set1_epi32(quad))
 }
 
 #[cfg(test)]
@@ -642,14 +560,18 @@ mod tests {
         let weights = Tensor::randn(0f32, 1.0, (n_rows, n_columns), device).unwrap();
         let quantized = QTensor::quantize(&weights, dtype).unwrap();
         let bytes = quantized.data().unwrap();
-        let Some(packed) = PackedMatrix::new(dtype, &bytes, (n_rows, n_columns)) else {
-            assert!(!has_instructions());
+        let found = Instructions::found().into_iter();
+        let mut packed = found.map(|instructions| {
+            let shape = (n_rows, n_columns);
+            PackedMatrix::with_instructions(instructions, dtype, &bytes, shape).unwrap()
+        });
+        let Some(fastest) = packed.next() else {
             return;
         };
         let x = Tensor::randn(0f32, 1.0, (n_tokens, n_columns), device).unwrap();
         let x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let activations = Activations::new(&x, n_columns);
-        let ours = multiply(&packed, &activations);
+        let ours = multiply(&fastest, &activations);
         let weights = quantized
             .dequantize(device)
             .unwrap()
@@ -681,7 +603,15 @@ mod tests {
             );
         }
         let last = &x[(n_tokens - 1) * n_columns..];
-        let alone = multiply(&packed, &Activations::new(last, n_columns));
+        for other in packed {
+            assert_eq!(
+                multiply(&other, &activations),
+                ours,
+                "{:?}",
+                other.instructions
+            );
+        }
+        let alone = multiply(&fastest, &Activations::new(last, n_columns));
         assert_eq!(
             alone,
             ours[(n_tokens - 1) * n_rows..],
