@@ -54,6 +54,8 @@ pub mod generation;
 
 pub mod answer;
 
+pub mod alignment;
+
 pub mod evaluation;
 
 pub mod hub;

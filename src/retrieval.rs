@@ -3,7 +3,8 @@
 //! Two legs look at every chunk: cosine similarity of embeddings (dense) and BM25 over character bigrams and words
 //! without particles (lexical). Their scores are fused as z-normalised sum over the candidates of both legs: rank-based
 //! fusion let a weak dense leg pull a strong lexical one down by up to 0.1 MRR on Korean question sets, this never did
-//! by more than 0.015.
+//! by more than 0.015. Where the embedder has vectors of words, the best candidates are then compared with the question
+//! word by word ([`crate::alignment`]).
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,6 +24,14 @@ const SHORTLIST: usize = 20;
 /// Share of the dense leg in the sum: MRR on 700 welfare and 500 encyclopaedia questions is .806/.781 at 0.3, .809/.780 at
 /// 0.4, .812/.779 at 0.5 (BM25 alone .781/.775); half of the welfare passages were in the embedder's training.
 const DENSE_WEIGHT: f32 = 0.4;
+
+/// Candidates that are compared with the question word by word.
+const ALIGNED: usize = 40;
+
+/// Weight of the alignment's z-score beside the fused score. MRR at 0, 0.3, 0.5, 0.8: .481, .554, .568, .564 on everyday
+/// questions about statutes, .847, .844, .838, .831 on welfare programmes, .791, .802, .801, .790 on encyclopaedia facts
+/// (all with an earlier embedder in the dense leg).
+const ALIGNMENT_WEIGHT: f32 = 0.4;
 
 /// k1 + 1 of BM25 as SQLite's FTS5 computes it (k1 = 1.2): what a term's weight tends to as it is repeated.
 const BM25_CEILING: f32 = 2.2;
@@ -84,7 +93,14 @@ pub fn retrieve(
         candidate.dense = similarity;
     }
     fuse(&mut candidates);
-    candidates.sort_by(|a, b| b.fused.total_cmp(&a.fused).then(a.id.cmp(&b.id)));
+    sort(&mut candidates);
+    // Identical texts are shown once, so more are looked at than asked for.
+    candidates.truncate(ALIGNED.max(2 * top_k));
+    let ids: Vec<ChunkId> = candidates.iter().map(|candidate| candidate.id).collect();
+    let mut chunks: HashMap<ChunkId, StoredChunk> =
+        ids.iter().copied().zip(reader.chunks(&ids)?).collect();
+    align(embedder, question, &mut candidates, &chunks)?;
+
     let reached = candidates.first().map_or(0.0, |best| {
         let share = if ideal_lexical > 0.0 {
             best.lexical / ideal_lexical
@@ -94,13 +110,12 @@ pub fn retrieve(
         (DENSE_WEIGHT * best.dense + (1.0 - DENSE_WEIGHT) * share).clamp(0.0, 1.0)
     });
     let best_fused = candidates.first().map_or(0.0, |best| best.fused);
-
-    // Identical texts are shown once, so more are looked at than asked for.
-    candidates.truncate(2 * top_k);
-    let ids: Vec<ChunkId> = candidates.iter().map(|candidate| candidate.id).collect();
     let mut texts = HashSet::new();
     let mut hits = Vec::new();
-    for (candidate, chunk) in candidates.into_iter().zip(reader.chunks(&ids)?) {
+    for candidate in candidates {
+        let Some(chunk) = chunks.remove(&candidate.id) else {
+            continue;
+        };
         if hits.len() < top_k && texts.insert(chunk.chunk.embedded_text()) {
             let similarity = reached * (candidate.fused - best_fused).exp();
             hits.push(candidate.into_hit(chunk, similarity));
@@ -218,6 +233,35 @@ fn fuse(candidates: &mut [Candidate]) {
     for (candidate, (dense, lexical)) in candidates.iter_mut().zip(dense.iter().zip(lexical)) {
         candidate.fused = DENSE_WEIGHT * dense + (1.0 - DENSE_WEIGHT) * lexical;
     }
+}
+
+/// Adds to the fused scores how far each chunk says the question's words, if the embedder can tell, and sorts again.
+fn align(
+    embedder: &dyn Embed,
+    question: &Question,
+    candidates: &mut [Candidate],
+    chunks: &HashMap<ChunkId, StoredChunk>,
+) -> Result<()> {
+    let Some(mut alignment) = embedder.alignment(&question.text)? else {
+        return Ok(());
+    };
+    let mut aligned = Vec::with_capacity(candidates.len());
+    for candidate in candidates.iter() {
+        let text = chunks
+            .get(&candidate.id)
+            .map(|chunk| chunk.chunk.embedded_text());
+        aligned.push(alignment.of(&text.unwrap_or_default())?);
+    }
+    for (candidate, z) in candidates.iter_mut().zip(z_scores(aligned.into_iter())) {
+        candidate.fused += ALIGNMENT_WEIGHT * z;
+    }
+    sort(candidates);
+    Ok(())
+}
+
+/// Best first.
+fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_by(|a, b| b.fused.total_cmp(&a.fused).then(a.id.cmp(&b.id)));
 }
 
 /// How many standard deviations each value is above the mean; zeros where all are alike.

@@ -121,7 +121,7 @@ fn an_index_remembers_its_embedder_and_names_both_when_asked_with_another() {
         .expect(2);
     run.says("built with")
         .says("tiny-bert")
-        .says("asked with builtin (256)")
+        .says("asked with builtin (384)")
         .says("hint: ");
 }
 

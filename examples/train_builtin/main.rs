@@ -6,23 +6,28 @@ mod pairs;
 mod random;
 mod training;
 mod vocabulary;
+mod words;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use ragq::embedding::static_embedding::{BUCKET_SCALE, ROWS, SCALES, StaticEmbedding};
+use ragq::embedding::static_embedding::{
+    BUCKET_SCALE, GREATEST, ROWS, SCALES, StaticEmbedding, two_numbers,
+};
 use ragq::embedding::subwords::{Feature, Subwords};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
 use corpus::{Article, QuestionSet};
-use pairs::{Mixture, Pair, Sources, Wording};
+use pairs::{Asked, Mixture, Office, Pair, Sources, Wording};
 use random::Random;
 use training::{Batch, Table};
 use vocabulary::WordCounts;
+use words::Words;
 
 /// Train the built-in static embedder.
 #[derive(Parser)]
@@ -36,20 +41,32 @@ struct Arguments {
     /// Folder of sentence pairs (KorSTS, KorNLI, KLUE).
     #[arg(long)]
     similarity: PathBuf,
+    /// Words and their vectors, from `words.py`.
+    #[arg(long)]
+    words: PathBuf,
     /// Question sets to measure on when done; never trained on.
     #[arg(long)]
     check: Vec<PathBuf>,
     /// Folder for vocabulary.txt, model.safetensors and fingerprint.txt.
     #[arg(long)]
     out: PathBuf,
+    /// Train without the questions on half of the passages, to measure on them.
+    #[arg(long)]
+    hold_out: bool,
     /// Only measure what `--out` holds.
     #[arg(long)]
     measure_only: bool,
-    #[arg(long, default_value_t = 34_000)]
+    #[arg(long, default_value_t = 30_000)]
     vocabulary: usize,
-    #[arg(long, default_value_t = 256)]
+    /// The most frequent of the words, added to the vocabulary.
+    #[arg(long, default_value_t = 16_000)]
+    frequent_words: usize,
+    /// Share of the words' vectors in the rows that training starts from; the rest is random.
+    #[arg(long, default_value_t = 0.9)]
+    word_share: f32,
+    #[arg(long, default_value_t = 384)]
     dimension: usize,
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 1200)]
     steps: usize,
     #[arg(long, default_value_t = 1024)]
     batch: usize,
@@ -71,6 +88,9 @@ struct Arguments {
     similarity_share: f32,
     #[arg(long, default_value_t = 0.04)]
     wording_share: f32,
+    /// Share of pairs from the questions written for this.
+    #[arg(long, default_value_t = 0.2)]
+    asked_share: f32,
     /// Articles of one law that stand in a batch together, as hard negatives of each other.
     #[arg(long, default_value_t = 4)]
     neighbours: usize,
@@ -94,10 +114,26 @@ fn train(arguments: &Arguments) -> Result<()> {
         sources.articles.len(),
         start.elapsed()
     );
-    let (vocabulary, rarity) = choose_vocabulary(&sources, arguments.vocabulary);
+    let words = Words::read(&arguments.words)?;
+    let (vocabulary, rarity) = choose_vocabulary(
+        &sources,
+        &words,
+        arguments.vocabulary,
+        arguments.frequent_words,
+    );
     let subwords = Subwords::new(&vocabulary);
     eprintln!("{} entries, {:.0?}", subwords.n_rows(), start.elapsed());
-    let mut table = Table::new(arguments.dimension, &rarity.0, 1.0, arguments.seed);
+    let meanings: Vec<Option<Vec<f32>>> = vocabulary.lines().map(|e| words.vector(e)).collect();
+    let n_known = meanings.iter().flatten().count();
+    eprintln!("{n_known} entries with a vector to start from");
+    let mut table = Table::new(
+        arguments.dimension,
+        &rarity.0,
+        &meanings,
+        arguments.word_share,
+        arguments.seed,
+    );
+    drop(meanings);
     let mut mean_loss = 0.0;
     for step in 0..arguments.steps {
         let mut random = Random::new(arguments.seed.wrapping_mul(1 << 32) + step as u64);
@@ -128,29 +164,40 @@ fn read_sources(arguments: &Arguments) -> Result<Sources> {
     let welfare = match &arguments.questions {
         Some(folder) => {
             let mut set = QuestionSet::read(folder)?;
-            set.questions.retain(|q| !held_out(&q.relevant));
+            set.questions
+                .retain(|q| !arguments.hold_out || !held_out(&q.relevant));
             Some(set)
         }
         None => None,
     };
+    let is_trained = |name: &str| !arguments.hold_out || !corpus::is_held_out(name);
     Ok(Sources {
-        articles,
         by_number,
         wordings: Wording::read_all(include_str!("wording.tsv")),
+        asked: Asked::read_all(&articles, include_str!("questions.tsv"), is_trained),
+        office: Office::read_all(
+            include_str!("passages.jsonl"),
+            include_str!("passages.tsv"),
+            is_trained,
+        )?,
         similarity: corpus::read_similarity(&arguments.similarity)?,
         welfare,
+        articles,
     })
 }
 
 /// Half of the passages of the question set are kept for measuring, with all their questions.
 fn held_out(relevant: &[String]) -> bool {
-    relevant
-        .first()
-        .is_some_and(|id| Sha256::digest(id.as_bytes())[0].is_multiple_of(2))
+    relevant.first().is_some_and(|id| corpus::is_held_out(id))
 }
 
 /// The vocabulary, one entry a line, and how rare each entry is.
-fn choose_vocabulary(sources: &Sources, n_entries: usize) -> (String, Rarity) {
+fn choose_vocabulary(
+    sources: &Sources,
+    known: &Words,
+    n_entries: usize,
+    n_frequent: usize,
+) -> (String, Rarity) {
     let mut words = sources
         .articles
         .par_chunks(20_000)
@@ -181,9 +228,17 @@ fn choose_vocabulary(sources: &Sources, n_entries: usize) -> (String, Rarity) {
             .iter()
             .for_each(|q| words.add(&q.question, 10));
     }
-    let entries = words.choose(n_entries);
-    let vocabulary = entries.join("\n") + "\n";
-    let rarity = Rarity::count(&vocabulary, &genres(sources));
+    for asked in &sources.asked {
+        words.add(&asked.question, 10);
+    }
+    let mut entries: BTreeSet<String> = words.choose(n_entries).into_iter().collect();
+    entries.extend(known.most_frequent(n_frequent).iter().cloned());
+    let mut vocabulary = String::new();
+    for entry in entries {
+        vocabulary.push_str(&entry);
+        vocabulary.push('\n');
+    }
+    let rarity = Rarity::count(&vocabulary, &genres(sources), known);
     (vocabulary, rarity)
 }
 
@@ -220,7 +275,7 @@ fn genres(sources: &Sources) -> Vec<Vec<&str>> {
 struct Rarity(Vec<f32>);
 
 impl Rarity {
-    fn count(vocabulary: &str, genres: &[Vec<&str>]) -> Self {
+    fn count(vocabulary: &str, genres: &[Vec<&str>], known: &Words) -> Self {
         let subwords = Subwords::new(vocabulary);
         let n_rows = subwords.n_rows() as usize;
         let mut shares = vec![0f32; n_rows];
@@ -240,6 +295,9 @@ impl Rarity {
                 *share = share.max((count as f32 - 0.5) / texts.len() as f32);
             }
         }
+        for (share, entry) in shares.iter_mut().zip(vocabulary.lines()) {
+            *share = share.max(known.share_of_sentences(entry).unwrap_or_default());
+        }
         let rarity = |share: f32| (1.0 / share.max(least)).ln().max(0.5) / (1.0 / least).ln();
         Self(shares.into_iter().map(rarity).collect())
     }
@@ -255,11 +313,13 @@ fn draw_batch(
         welfare: arguments.question_share,
         similarity: arguments.similarity_share,
         wording: arguments.wording_share,
+        asked: arguments.asked_share,
     };
     let mut pairs: Vec<Pair> = Vec::with_capacity(arguments.batch);
     while pairs.len() < arguments.batch {
-        pairs.push(sources.draw(mixture, random));
-        let at = random.below(sources.articles.len());
+        let (pair, near) = sources.draw(mixture, random);
+        pairs.push(pair);
+        let at = near.unwrap_or_else(|| random.below(sources.articles.len()));
         let last = sources.articles.len().min(at + arguments.neighbours);
         pairs.extend((at..last).map(|at| sources.article_pair(at, random)));
     }
@@ -292,13 +352,15 @@ fn draw_batch(
     }
 }
 
-/// Writes the table in 8 bits a number, with one scale a row.
+/// Writes the table in 4 bits a number, with one scale a row.
 fn save(trained: &[f32], table: &Table, vocabulary: &str, out: &Path) -> Result<()> {
-    let mut rows = Vec::with_capacity(trained.len());
+    let mut rows = Vec::with_capacity(trained.len() / 2);
     let mut scales = Vec::new();
     for row in trained.chunks(table.dimension) {
-        let scale = row.iter().fold(1e-9f32, |most, x| most.max(x.abs())) / 127.0;
-        rows.extend(row.iter().map(|x| (x / scale).round() as i8 as u8));
+        let scale = row.iter().fold(1e-9f32, |most, x| most.max(x.abs())) / GREATEST;
+        let (low, high) = row.split_at(row.len() / 2);
+        let pairs = low.iter().zip(high);
+        rows.extend(pairs.map(|(low, high)| two_numbers([low / scale, high / scale])));
         scales.extend(scale.to_le_bytes());
     }
     let n_rows = trained.len() / table.dimension;
@@ -306,7 +368,7 @@ fn save(trained: &[f32], table: &Table, vocabulary: &str, out: &Path) -> Result<
     let tensors = [
         (
             ROWS,
-            TensorView::new(Dtype::I8, vec![n_rows, table.dimension], &rows)?,
+            TensorView::new(Dtype::U8, vec![n_rows, table.dimension / 2], &rows)?,
         ),
         (SCALES, TensorView::new(Dtype::F32, vec![n_rows], &scales)?),
         (

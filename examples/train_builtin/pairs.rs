@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::corpus::{Article, QuestionSet, SentencePair};
+use anyhow::Result;
+
+use crate::corpus::{Article, Passage, QuestionSet, SentencePair};
 use crate::random::Random;
 
 /// Two texts that belong together.
@@ -26,8 +28,94 @@ pub(crate) struct Sources {
     /// Articles of one law by number, for cross references: `(law, number)` to the article's place.
     pub(crate) by_number: HashMap<(String, String), usize>,
     pub(crate) wordings: Vec<Wording>,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) office: Vec<Office>,
     pub(crate) similarity: Vec<SentencePair>,
     pub(crate) welfare: Option<QuestionSet>,
+}
+
+/// A question as a person asks it about an article of a statute, written for this.
+pub(crate) struct Asked {
+    pub(crate) question: String,
+    answer: String,
+    /// Place of the article.
+    at: usize,
+}
+
+impl Asked {
+    /// Reads `questions.tsv` (file of the statute, heading of the article, question, answer), without
+    /// statutes that are not to be trained on and what is about no article here.
+    pub(crate) fn read_all(
+        articles: &[Article],
+        table: &str,
+        is_trained: impl Fn(&str) -> bool,
+    ) -> Vec<Self> {
+        let places: HashMap<(&str, String), usize> = articles
+            .iter()
+            .enumerate()
+            .map(|(at, a)| {
+                (
+                    (a.source.as_str(), format!("{} ({})", a.number, a.heading)),
+                    at,
+                )
+            })
+            .collect();
+        let columns = table
+            .lines()
+            .map(|line| line.split('\t').collect::<Vec<_>>());
+        columns
+            .filter_map(|columns| {
+                let [source, heading, question, answer] = columns[..] else {
+                    return None;
+                };
+                is_trained(source).then_some(())?;
+                Some(Self {
+                    question: question.to_string(),
+                    answer: answer.to_string(),
+                    at: *places.get(&(source, heading.to_string()))?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// A passage of an office document and a question about it, both written for this.
+pub(crate) struct Office {
+    question: String,
+    title: String,
+    text: String,
+}
+
+impl Office {
+    /// Reads `passages.jsonl` and `passages.tsv` (passage, title, question, answer), without
+    /// documents that are not to be trained on.
+    pub(crate) fn read_all(
+        passages: &str,
+        questions: &str,
+        is_trained: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Self>> {
+        let passages: HashMap<String, Passage> = passages
+            .lines()
+            .map(|line| serde_json::from_str::<Passage>(line).map(|p| (p.id.clone(), p)))
+            .collect::<Result<_, _>>()?;
+        let columns = questions
+            .lines()
+            .map(|line| line.split('\t').collect::<Vec<_>>());
+        Ok(columns
+            .filter_map(|columns| {
+                let [id, title, question, _] = columns[..] else {
+                    return None;
+                };
+                let document = title.split_whitespace().next()?;
+                is_trained(document).then_some(())?;
+                Some(Self {
+                    question: question.to_string(),
+                    title: title.to_string(),
+                    text: passages.get(id)?.text.clone(),
+                })
+            })
+            .collect())
+    }
 }
 
 /// A word of rules and the words people use for it.
@@ -68,6 +156,8 @@ pub(crate) struct Mixture {
     pub(crate) welfare: f32,
     pub(crate) similarity: f32,
     pub(crate) wording: f32,
+    /// Two thirds of it about statutes, a third about office documents.
+    pub(crate) asked: f32,
 }
 
 /// Forms of questions around a subject, `{}`.
@@ -299,24 +389,50 @@ const PARTICLES: &[&str] = &[
 ];
 
 impl Sources {
-    /// One pair; the same state of the stream gives the same pair.
-    pub(crate) fn draw(&self, mixture: Mixture, random: &mut Random) -> Pair {
+    /// One pair, and the place of the article it is about, if it is about one; the same state of the stream gives the
+    /// same pair.
+    pub(crate) fn draw(&self, mixture: Mixture, random: &mut Random) -> (Pair, Option<usize>) {
         let mut kind = random.unit();
         if let Some(welfare) = &self.welfare {
             if kind < mixture.welfare {
-                return welfare_pair(welfare, random);
+                return (welfare_pair(welfare, random), None);
             }
             kind -= mixture.welfare;
         }
         if kind < mixture.similarity {
             let (first, second) = random.pick(&self.similarity);
-            return pair(noisy(first.clone(), random), second.clone(), first, second);
+            let query = noisy(first.clone(), random);
+            return (pair(query, second.clone(), first, second), None);
         }
         kind -= mixture.similarity;
         if kind < mixture.wording {
-            return self.wording_pair(random);
+            return (self.wording_pair(random), None);
         }
-        self.article_pair(random.below(self.articles.len()), random)
+        kind -= mixture.wording;
+        if kind < mixture.asked / 3.0 {
+            return (office_pair(random.pick(&self.office), random), None);
+        }
+        if kind < mixture.asked {
+            let asked = random.pick(&self.asked);
+            return (self.asked_pair(asked, random), Some(asked.at));
+        }
+        let at = random.below(self.articles.len());
+        (self.article_pair(at, random), None)
+    }
+
+    /// A question of a person, and the article from the sentence that answers it, or from one before.
+    fn asked_pair(&self, asked: &Asked, random: &mut Random) -> Pair {
+        let article = &self.articles[asked.at];
+        let lawful = format!("{} {}", article.law, article.heading);
+        let mut sentences = article.sentences.iter();
+        let answering = sentences.position(|s| s.contains(&asked.answer));
+        let passage = window(article, answering.unwrap_or(0), None, random);
+        Pair {
+            query: noisy(asked.question.clone(), random),
+            passage: headed(article, passage, random),
+            asked: mark(&lawful),
+            marks: [mark(&article.heading), mark(&lawful)],
+        }
     }
 
     /// A pair about the article of this number.
@@ -472,6 +588,20 @@ fn ask(subject: &str, passage: &str, random: &mut Random) -> String {
         }
     }
     random.pick(FORMS).replace("{}", subject)
+}
+
+fn office_pair(office: &Office, random: &mut Random) -> Pair {
+    let passage = if random.chance(0.6) {
+        format!("{} {}", office.title, office.text)
+    } else {
+        office.text.clone()
+    };
+    pair(
+        noisy(office.question.clone(), random),
+        passage.chars().take(400).collect(),
+        &office.title,
+        &office.title,
+    )
 }
 
 fn welfare_pair(set: &QuestionSet, random: &mut Random) -> Pair {

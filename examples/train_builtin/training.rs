@@ -37,17 +37,29 @@ const MEAN_DECAY: f32 = 0.9;
 const SQUARE_DECAY: f32 = 0.999;
 
 impl Table {
-    /// Rows drawn at random, as long as their entry is rare: before any training this is a random projection of words
-    /// weighted by rarity, and tells texts apart by their words.
-    pub(crate) fn new(dimension: usize, lengths: &[f32], bucket_length: f32, seed: u64) -> Self {
+    /// Rows as long as their entry is rare, between a word's vector, where one is known, and a random direction: before
+    /// any training they tell texts apart by their words and know which words are near.
+    pub(crate) fn new(
+        dimension: usize,
+        lengths: &[f32],
+        meanings: &[Option<Vec<f32>>],
+        share: f32,
+        seed: u64,
+    ) -> Self {
         let mut random = Random::new(seed);
         let per_axis = 1.0 / (dimension as f32).sqrt();
         let mut rows = Vec::with_capacity(lengths.len() * dimension);
-        for length in lengths {
-            rows.extend((0..dimension).map(|_| random.normal() * per_axis * length));
+        for (length, meaning) in lengths.iter().zip(meanings) {
+            let mut row: Vec<f32> = (0..dimension).map(|_| random.normal() * per_axis).collect();
+            if let Some(meaning) = meaning {
+                for (x, known) in row.iter_mut().zip(meaning) {
+                    *x = (1.0 - share).sqrt() * *x + share.sqrt() * known;
+                }
+            }
+            rows.extend(row.iter().map(|x| x * length));
         }
         // Numbers of −128..=127, all as likely, have this root of their mean square.
-        let bucket_scale = bucket_length * per_axis / (65535.0f32 / 12.0).sqrt();
+        let bucket_scale = per_axis / (65535.0f32 / 12.0).sqrt();
         let buckets = (0..N_BUCKETS)
             .flat_map(|bucket| bucket_row(bucket, dimension))
             .map(|x| x * bucket_scale)

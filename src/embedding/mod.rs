@@ -22,6 +22,8 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::Device;
 
+use crate::alignment::Alignment;
+
 use encoder::Encode;
 use family::{Family, Settings};
 use pooling::Pooling;
@@ -56,6 +58,15 @@ pub trait Embed: Send + Sync {
     /// # Errors
     /// When the model cannot process a text.
     fn embed_passages(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>>;
+
+    /// What compares a question with texts word by word; `None` where the embedder has no vectors of words.
+    ///
+    /// # Errors
+    /// When a word cannot be embedded.
+    fn alignment(&self, question: &str) -> Result<Option<Alignment<'_>>> {
+        let _ = question;
+        Ok(None)
+    }
 }
 
 /// Words that stand before a text, so that a model knows what it is. Empty for none.

@@ -1,6 +1,6 @@
 //! The embedder inside the binary: a text's vector is the weighted sum of its sub-words' vectors, at unit length.
 //!
-//! In come a vocabulary (one entry a line) and a table of 8-bit rows with one scale each, in safetensors; both are
+//! In come a vocabulary (one entry a line) and a table of 4-bit rows with one scale each, in safetensors; both are
 //! compiled in, and a row is read from the table when a text needs it: opening copies no weights. What the vocabulary
 //! does not hold gets a vector computed from its hash (a random projection), so that names and numbers never seen
 //! in training still tell passages apart. The recipe that trains the table stands in `examples/train_builtin`.
@@ -9,25 +9,26 @@
 //! lexical leg. A text is the same vector alone and in a batch, bit by bit.
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
 use super::subwords::{Feature, Subwords};
 use super::{Embed, EmbedderId};
+use crate::alignment::Alignment;
 
 /// What a user types for this embedder.
 pub const NAME: &str = "builtin";
 
-/// Rows of the table: `[vocabulary, dimension]`, 8-bit integers.
+/// Rows of the table: `[vocabulary, dimension / 2]`, two [numbers](two_numbers) a byte: the low four bits of a row's bytes
+/// are its first half, the high four its second.
 pub const ROWS: &str = "rows";
 /// What a row is to be multiplied by: `[vocabulary]`, 32-bit floats.
 pub const SCALES: &str = "scales";
+/// The greatest number that 4 bits stand for; the least is its negative, and the steps are of 1.
+pub const GREATEST: f32 = 7.5;
+
 /// What a computed row of −128..=127 is to be multiplied by: `[1]`, 32-bit float.
 pub const BUCKET_SCALE: &str = "bucket_scale";
-
-/// Features of a text that are looked up and added at a time: a block of rows is 1 MB.
-const BLOCK_FEATURES: usize = 1024;
 
 static VOCABULARY: &str = include_str!("builtin/vocabulary.txt");
 static MODEL: &[u8] = include_bytes!("builtin/model.safetensors");
@@ -72,13 +73,13 @@ impl<'m> StaticEmbedding<'m> {
             );
             anyhow::Ok(view)
         };
-        let rows = tensor(ROWS, Dtype::I8)?;
+        let rows = tensor(ROWS, Dtype::U8)?;
         let scales = tensor(SCALES, Dtype::F32)?;
         let bucket_scale = tensor(BUCKET_SCALE, Dtype::F32)?;
-        let dimension = *rows.shape().last().unwrap_or(&0);
+        let dimension = 2 * *rows.shape().last().unwrap_or(&0);
         ensure!(
-            dimension > 0 && rows.shape() == [n_rows, dimension],
-            "model: {ROWS}: expected [{n_rows}, dimension] for a vocabulary of {n_rows}, found {:?}",
+            dimension > 0 && rows.shape() == [n_rows, dimension / 2],
+            "model: {ROWS}: expected [{n_rows}, dimension / 2] for a vocabulary of {n_rows}, found {:?}",
             rows.shape()
         );
         ensure!(
@@ -100,6 +101,18 @@ impl<'m> StaticEmbedding<'m> {
         })
     }
 
+    /// One word → the sum of its rows, `[dimension]`, as long as the word is telling; zeros for what is no word.
+    ///
+    /// # Errors
+    /// When the table lacks a row.
+    pub fn word(&self, word: &str) -> Result<Vec<f32>> {
+        let mut sum = vec![0.0; self.id.dimension];
+        for feature in self.subwords.features(word) {
+            self.add_row(feature, &mut sum)?;
+        }
+        Ok(sum)
+    }
+
     /// Text → `[dimension]`, unit length. A text without a letter or a digit has no meaning to compare: it gets the
     /// first axis, always the same one.
     fn embed(&self, text: &str) -> Result<Vec<f32>> {
@@ -110,22 +123,12 @@ impl<'m> StaticEmbedding<'m> {
         self.pool(&features).context("built-in embedder")
     }
 
-    /// Looks the features' rows up and adds them, each by its weight, a block at a time: memory stays small however
-    /// long the text is.
+    /// Adds the features' rows up, each by its weight.
     fn pool(&self, features: &[Feature]) -> Result<Vec<f32>> {
         let dimension = self.id.dimension;
         let mut sum = vec![0.0; dimension];
-        for block in features.chunks(BLOCK_FEATURES) {
-            let mut rows = Vec::with_capacity(block.len() * dimension);
-            let mut weights = Vec::with_capacity(block.len());
-            for feature in block {
-                let scale = self.push_row(feature.id, &mut rows)?;
-                weights.push(feature.weight * scale);
-            }
-            let rows = Tensor::from_vec(rows, (block.len(), dimension), &Device::Cpu)?;
-            let weights = Tensor::from_vec(weights, (1, block.len()), &Device::Cpu)?;
-            let of_block = weights.matmul(&rows)?.flatten_all()?.to_vec1::<f32>()?;
-            sum.iter_mut().zip(of_block).for_each(|(sum, x)| *sum += x);
+        for feature in features {
+            self.add_row(*feature, &mut sum)?;
         }
         let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
         if length > f32::MIN_POSITIVE {
@@ -135,20 +138,29 @@ impl<'m> StaticEmbedding<'m> {
         }
     }
 
-    /// Appends one row, unscaled, and returns its scale.
-    fn push_row(&self, id: u32, rows: &mut Vec<f32>) -> Result<f32> {
+    /// Adds one feature's row, by its weight.
+    fn add_row(&self, feature: Feature, sum: &mut [f32]) -> Result<()> {
         let dimension = self.id.dimension;
-        if let Some(bucket) = id.checked_sub(self.subwords.n_rows()) {
-            rows.extend(bucket_row(bucket, dimension));
-            return Ok(self.bucket_scale);
+        if let Some(bucket) = feature.id.checked_sub(self.subwords.n_rows()) {
+            let weight = feature.weight * self.bucket_scale;
+            for (sum, x) in sum.iter_mut().zip(bucket_row(bucket, dimension)) {
+                *sum += weight * x;
+            }
+            return Ok(());
         }
-        let row = id as usize;
+        let row = feature.id as usize;
+        let n_bytes = dimension / 2;
         let bytes = self
             .rows
-            .get(row * dimension..(row + 1) * dimension)
+            .get(row * n_bytes..(row + 1) * n_bytes)
             .with_context(|| format!("no row {row}"))?;
-        rows.extend(bytes.iter().map(|byte| f32::from(byte.cast_signed())));
-        float_at(self.scales, row)
+        let weight = feature.weight * float_at(self.scales, row)?;
+        let (low, high) = sum.split_at_mut(n_bytes);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+            *low += weight * (f32::from(byte & 15) - GREATEST);
+            *high += weight * (f32::from(byte >> 4) - GREATEST);
+        }
+        Ok(())
     }
 }
 
@@ -163,6 +175,10 @@ impl Embed for StaticEmbedding<'_> {
 
     fn embed_passages(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         texts.par_iter().map(|text| self.embed(text)).collect()
+    }
+
+    fn alignment(&self, question: &str) -> Result<Option<Alignment<'_>>> {
+        Alignment::new(self, question).map(Some)
     }
 }
 
@@ -180,6 +196,18 @@ pub fn bucket_row(bucket: u32, dimension: usize) -> impl Iterator<Item = f32> {
     .flatten()
     .take(dimension)
     .map(|byte| f32::from(byte.cast_signed()))
+}
+
+/// Two numbers of −[`GREATEST`]..=[`GREATEST`] in a byte, each the nearest that 4 bits can say: −7.5, −6.5 … 7.5.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to 0..=15 before"
+)]
+pub fn two_numbers(numbers: [f32; 2]) -> u8 {
+    let [low, high] = numbers.map(|x| (x + GREATEST).round().clamp(0.0, 15.0) as u8);
+    low | high << 4
 }
 
 fn first_axis(dimension: usize) -> Vec<f32> {
@@ -272,14 +300,14 @@ mod tests {
     #[test]
     fn a_vector_is_the_weighted_sum_of_rows() {
         let vocabulary = "기간\n휴직";
-        let rows: [i8; 6] = [127, 0, -127, 1, 2, 3];
-        let data: Vec<u8> = rows.iter().map(|x| x.cast_unsigned()).collect();
+        let rows = [[7.5, -7.5], [0.5, 1.5], [1.5, 3.5], [2.5, -0.5]];
+        let data: Vec<u8> = rows.into_iter().map(two_numbers).collect();
         let scales: Vec<u8> = [0.5f32, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
         let model = safetensors::serialize(
             [
                 (
                     ROWS,
-                    safetensors::tensor::TensorView::new(Dtype::I8, vec![2, 3], &data).unwrap(),
+                    safetensors::tensor::TensorView::new(Dtype::U8, vec![2, 2], &data).unwrap(),
                 ),
                 (
                     SCALES,
@@ -295,20 +323,20 @@ mod tests {
         )
         .unwrap();
         let embedder = StaticEmbedding::new(vocabulary, &model, "").unwrap();
-        let check = |text: &str, sum: [f32; 3]| {
+        let check = |text: &str, sum: [f32; 4]| {
             let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
             let vector = embedder.embed_query(text).unwrap();
             for (got, expected) in vector.iter().zip(sum.map(|x| x / length)) {
                 assert!((got - expected).abs() < 1e-6, "{text}: {vector:?}");
             }
         };
-        check("기간", [63.5, 0.0, -63.5]);
-        check("휴직", [2.0, 4.0, 6.0]);
-        check("휴직 기간", [65.5, 4.0, -57.5]);
-        check("휴직 휴직 휴직 휴직 기간", [67.5, 8.0, -51.5]);
+        check("기간", [3.75, 0.25, -3.75, 0.75]);
+        check("휴직", [3.0, 5.0, 7.0, -1.0]);
+        check("휴직 기간", [6.75, 5.25, 3.25, -0.25]);
+        check("휴직 휴직 휴직 휴직 기간", [9.75, 10.25, 10.25, -1.25]);
         let unknown: Vec<f32> =
-            bucket_row(embedder.subwords.features("쀍뷁")[0].id - 2, 3).collect();
-        check("쀍뷁", [unknown[0], unknown[1], unknown[2]]);
+            bucket_row(embedder.subwords.features("쀍뷁")[0].id - 2, 4).collect();
+        check("쀍뷁", [unknown[0], unknown[1], unknown[2], unknown[3]]);
     }
 
     #[test]
@@ -327,7 +355,7 @@ mod tests {
         check(
             "휴직\n기간\n",
             MODEL,
-            "model: rows: expected [2, dimension] for a vocabulary of 2, found [",
+            "model: rows: expected [2, dimension / 2] for a vocabulary of 2, found [",
         );
     }
 
