@@ -86,6 +86,8 @@ pub struct Location {
     pub page: Option<u32>,
     /// Whether `page` is only an estimate (word processors do not store pages).
     pub page_is_approximate: bool,
+    /// The number that the page bears for its readers, where that is not `page`: `iv`, `A-3`.
+    pub page_label: Option<String>,
     /// The headings above the text, outermost first, without the document's title: `제2장 휴직`, `제3조(휴직기간)`.
     pub section: Vec<String>,
     /// Sheet of a workbook.
@@ -180,8 +182,11 @@ fn parse_unguarded(
 fn normalise(document: &mut Document) {
     for block in &mut document.blocks {
         block.text = clean(&block.text);
-        if let Some(sheet) = &mut block.location.sheet {
-            *sheet = clean(sheet);
+        let Location {
+            sheet, page_label, ..
+        } = &mut block.location;
+        for name in [sheet, page_label].into_iter().flatten() {
+            *name = clean(name);
         }
     }
     document.blocks.retain(|block| !block.text.is_empty());
