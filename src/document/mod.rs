@@ -174,6 +174,12 @@ fn parse_unguarded(
         Format::Spreadsheet => xlsx::parse(bytes, budget),
     }?;
     normalise(&mut document);
+    if document.blocks.is_empty() {
+        match warnings.first() {
+            Some(warning) => bail!("no text in it: {warning}"),
+            None => bail!("no text in it"),
+        }
+    }
     structure::assign_sections(&mut document);
     Ok((document, warnings))
 }
@@ -181,7 +187,9 @@ fn parse_unguarded(
 /// NFC everywhere, no characters that only steer a display, no white space around a text, no empty block.
 fn normalise(document: &mut Document) {
     for block in &mut document.blocks {
-        block.text = clean(&block.text);
+        if !is_clean(&block.text) {
+            block.text = clean(&block.text);
+        }
         let Location {
             sheet, page_label, ..
         } = &mut block.location;
@@ -195,6 +203,15 @@ fn normalise(document: &mut Document) {
         .take()
         .map(|title| clean(&title))
         .filter(|title| !title.is_empty());
+}
+
+/// Whether a text is known to be clean without looking its characters up in tables, as most texts are.
+fn is_clean(text: &str) -> bool {
+    let is_plain = |c: char| {
+        matches!(c, '\t' | '\n' | ' '..='~' | '\u{a0}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '‐'..='‧' | '①'..='⓿'
+            | '、'..='】' | '一'..='鿿' | '가'..='힣')
+    };
+    text.trim().len() == text.len() && text.chars().all(is_plain)
 }
 
 fn clean(text: &str) -> String {
@@ -247,8 +264,37 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_named_as_such() {
-        let error = parse(b"", "a.docx", &Budget::standard()).unwrap_err();
-        assert_eq!(error.to_string(), "empty file");
+    fn what_seems_clean_is_clean() {
+        let all = ('\0'..=char::MAX).map(|c| format!("가{c}나"));
+        for text in all.filter(|text| is_clean(text)) {
+            assert_eq!(clean(&text), text);
+        }
+        for text in [
+            " 휴직",
+            "휴직\n",
+            "휴\u{ad}직",
+            "휴\u{200b}직",
+            "\u{1112}\u{1172}",
+        ] {
+            assert!(!is_clean(text), "{text:?}");
+        }
+        assert!(is_clean("제1조(목적) 「근로기준법」 ① 1.5%"));
+    }
+
+    #[test]
+    fn a_file_without_text_is_named_as_such() {
+        let check = |bytes: &[u8], name: &str, expected: &str| {
+            let error = parse(bytes, name, &Budget::standard()).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{name}");
+        };
+        check(b"", "a.docx", "empty file");
+        check(b" \n\n\t\n", "a.txt", "no text in it");
+        check(
+            b"<html><body><img src='a.png'></body></html>",
+            "a.html",
+            "no text in it",
+        );
+        check(b",,\n,,\n", "a.csv", "no text in it");
+        check(b"---\n", "a.md", "no text in it");
     }
 }

@@ -120,7 +120,7 @@ struct Writer<'l> {
     /// Characters of a full line, if the lines are cut by count and not by width.
     fixed_line_chars: Option<usize>,
     body_size: f32,
-    spacing: Spacing,
+    spacing: Spacing<'l>,
     /// The `나` of the last line that began `나.`: `다.` is a label only after it, else the end of a sentence.
     last_hangul_label: Option<char>,
     open: Option<OpenParagraph<'l>>,
@@ -258,13 +258,13 @@ impl<'l> Writer<'l> {
     }
 
     fn block(&mut self, kind: BlockKind, text: &str, page: u32) {
-        let text = normalised(text.trim());
+        let text = text.trim();
         if text.chars().all(|c| c.is_whitespace() || c == '|') {
             return;
         }
         self.document.blocks.push(Block {
             kind,
-            text,
+            text: text.to_owned(),
             location: Location {
                 page: Some(page),
                 ..Location::default()
@@ -365,7 +365,7 @@ impl<'l> OpenParagraph<'l> {
         }
     }
 
-    fn append(&mut self, line: &'l Line, right_edge: f32, page: u32, spacing: &Spacing) {
+    fn append(&mut self, line: &'l Line, right_edge: f32, page: u32, spacing: &Spacing<'_>) {
         if page == self.last_page {
             self.leading = Some(line.baseline - self.last.baseline);
             self.hanging = Some(line.start);
@@ -408,15 +408,6 @@ fn right_edges(lines: &[&Line]) -> Vec<f32> {
         .enumerate()
         .map(|(index, line)| edge(index, line))
         .collect()
-}
-
-/// Text in NFC; most text is, and is seen to be without looking characters up.
-fn normalised(text: &str) -> String {
-    let is_stable = |c: char| matches!(c, '\0'..'\u{300}' | '가'..='힣' | '一'..='鿿' | '‐'..='‧' | '①'..='⓿' | '、'..='】');
-    match text.chars().all(is_stable) {
-        true => text.to_owned(),
-        false => text.nfc().collect(),
-    }
 }
 
 /// A font size in tenths of a point, coarse enough that a heading has one size.
