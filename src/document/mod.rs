@@ -6,6 +6,7 @@
 //! take bytes and return data; they open nothing and print nothing.
 
 mod budget;
+mod contents;
 mod csv;
 mod docx;
 mod encoding;
@@ -180,6 +181,7 @@ fn parse_unguarded(
             None => bail!("no text in it"),
         }
     }
+    contents::remove(&mut document);
     structure::assign_sections(&mut document);
     Ok((document, warnings))
 }

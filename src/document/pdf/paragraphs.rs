@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::lines::Line;
 use super::spacing::Spacing;
-use crate::document::{Block, BlockKind, Document, Location};
+use crate::document::{Block, BlockKind, Document, Location, contents};
 
 /// Fonts this much larger than the body are headings.
 const HEADING_SIZE: f32 = 1.15;
@@ -314,6 +314,7 @@ impl<'l> OpenParagraph<'l> {
             || last.degrees != line.degrees
             || (last.size - line.size).abs() > 0.12 * size
             || last.cells.len() > 1 && line.cells.len() > 1
+            || contents::is_entry(&last.text)
         {
             return false;
         }
@@ -756,6 +757,19 @@ mod tests {
             texts(&document),
             ["휴직 기간이 끝난 사람은 바로 복직하여야 한다. 다만 늦출 수 있다."]
         );
+    }
+
+    #[test]
+    fn entries_of_a_table_of_contents_are_lines_of_their_own() {
+        let document = document(&[page(
+            1,
+            vec![
+                run("휴직의 기간과 그 연장 ........ 2", 0.0, 200.0, 10.0),
+                run("복직의 절차와 그 서식 ........ 3", 0.0, 200.0, 25.0),
+                run("부칙 ......................... 3", 0.0, 200.0, 40.0),
+            ],
+        )]);
+        assert_eq!(document.blocks.len(), 3);
     }
 
     #[test]
