@@ -2,7 +2,7 @@
 //!
 //! Such lines name every subject of a document and say nothing about any: among passages they stand before the text
 //! they point to. A line goes only if its words stand again where it points, so that nothing but page numbers is lost,
-//! and only where a document has several.
+//! and only within a row of such lines whose numbers never fall, as those of pages do and those of a price list do not.
 
 use super::{BlockKind, Document};
 
@@ -18,9 +18,17 @@ const MAX_PAGE_DIGITS: usize = 4;
 /// Letters and digits of a line that are compared.
 const MAX_KEY_CHARS: usize = 80;
 
+/// What an entry says.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// The [`key`] of the heading.
+    heading: String,
+    page: u32,
+}
+
 /// Removes the lines of a table of contents that the document repeats as its headings.
 pub(super) fn remove(document: &mut Document) {
-    let entries: Vec<Option<Vec<String>>> = document
+    let entries: Vec<Option<Vec<Entry>>> = document
         .blocks
         .iter()
         .map(|block| match block.kind {
@@ -37,16 +45,27 @@ pub(super) fn remove(document: &mut Document) {
         .map(|(block, _)| key(&block.text))
         .collect();
     keys.sort_unstable();
-    let is_repeated = |entry: &String| {
-        let at = keys.partition_point(|key| key < entry);
-        keys.get(at).is_some_and(|key| key.starts_with(entry))
+    let is_repeated = |entry: &Entry| {
+        let at = keys.partition_point(|key| *key < entry.heading);
+        keys.get(at)
+            .is_some_and(|key| key.starts_with(&entry.heading))
     };
-    let mut stays = entries.iter().map(|entries| {
-        !entries
-            .as_ref()
-            .is_some_and(|all| all.iter().all(is_repeated))
-    });
+    let mut stays = Vec::with_capacity(entries.len());
+    for row in entries.chunk_by(|a, b| a.is_some() == b.is_some()) {
+        let is_contents = is_contents(row);
+        stays.extend(row.iter().map(|entries| {
+            let all_repeated = |all: &Vec<Entry>| all.iter().all(is_repeated);
+            !(is_contents && entries.as_ref().is_some_and(all_repeated))
+        }));
+    }
+    let mut stays = stays.into_iter();
     document.blocks.retain(|_| stays.next().unwrap_or(true));
+}
+
+/// Whether blocks in a row have the entries of a table of contents.
+fn is_contents(row: &[Option<Vec<Entry>>]) -> bool {
+    let pages = || row.iter().flatten().flatten().map(|entry| entry.page);
+    pages().count() >= MIN_ENTRIES && pages().is_sorted()
 }
 
 /// Whether a line is an entry, or several.
@@ -54,28 +73,25 @@ pub(super) fn is_entry(line: &str) -> bool {
     entries(line).is_some()
 }
 
-/// The [`key`]s of the entries that a text consists of; `None` if anything else is in it.
-fn entries(text: &str) -> Option<Vec<String>> {
+/// The entries that a text consists of; `None` if anything else is in it.
+fn entries(text: &str) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut rest = text.trim();
     if !rest.ends_with(|c: char| c.is_ascii_digit() || c == '-') {
         return None;
     }
     while !rest.is_empty() {
-        let (name, after) = split_at_leader(rest)?;
-        let name = key(name);
-        let without_page = after
-            .trim_start_matches('-')
-            .trim_start()
-            .trim_start_matches(|c: char| c.is_ascii_digit());
-        let n_digits = after.chars().filter(char::is_ascii_digit).count()
-            - without_page.chars().filter(char::is_ascii_digit).count();
+        let (heading, after) = split_at_leader(rest)?;
+        let heading = key(heading);
+        let without_page = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        let page = after.strip_suffix(without_page)?;
         let end = without_page.trim_start_matches([' ', '-']);
         let is_cut = end.len() < without_page.len() || end.is_empty() || end.starts_with('\n');
-        if name.is_empty() || !(1..=MAX_PAGE_DIGITS).contains(&n_digits) || !is_cut {
+        if heading.is_empty() || page.len() > MAX_PAGE_DIGITS || !is_cut {
             return None;
         }
-        entries.push(name);
+        let page = page.parse().ok()?;
+        entries.push(Entry { heading, page });
         rest = end.trim_start();
     }
     (!entries.is_empty()).then_some(entries)
@@ -115,20 +131,21 @@ mod tests {
 
     #[test]
     fn entries_are_told_from_text() {
-        let check = |text: &str, expected: Option<&[&str]>| {
-            let found = entries(text);
-            let found = found
-                .as_ref()
-                .map(|found| found.iter().map(String::as_str).collect());
-            assert_eq!(found, expected.map(<[&str]>::to_vec), "{text}");
+        let check = |text: &str, expected: Option<&[(&str, u32)]>| {
+            let entry = |&(heading, page): &(&str, u32)| Entry {
+                heading: heading.to_owned(),
+                page,
+            };
+            let expected = expected.map(|all| all.iter().map(entry).collect::<Vec<_>>());
+            assert_eq!(entries(text), expected, "{text}");
         };
-        check("제3조(휴직기간) ········ 5", Some(&["제3조휴직기간"]));
-        check("1. 개요........- 12 -", Some(&["1개요"]));
-        check("제2장 휴직 . . . . . 5", Some(&["제2장휴직"]));
-        check("부칙\t9", Some(&["부칙"]));
-        check("부칙 . . . \u{2060}9", Some(&["부칙"]));
-        check("총칙 …… 1 휴직 ‥‥ 23", Some(&["총칙", "휴직"]));
-        check("총칙 …… 1\n휴직 …… 2", Some(&["총칙", "휴직"]));
+        check("제3조(휴직기간) ········ 5", Some(&[("제3조휴직기간", 5)]));
+        check("1. 개요........- 12 -", Some(&[("1개요", 12)]));
+        check("제2장 휴직 . . . . . 5", Some(&[("제2장휴직", 5)]));
+        check("부칙\t9", Some(&[("부칙", 9)]));
+        check("부칙 . . . \u{2060}9", Some(&[("부칙", 9)]));
+        check("총칙 …… 1 휴직 ‥‥ 23", Some(&[("총칙", 1), ("휴직", 23)]));
+        check("총칙 …… 1\n휴직 …… 2", Some(&[("총칙", 1), ("휴직", 2)]));
         check("그리고 ... 3년이 지났다.", None);
         check("2024. 1. 1.", None);
         check("전화 02-123-4567", None);
@@ -160,5 +177,8 @@ mod tests {
         check(&[&contents[..], &["부록 …… 11"], &body].concat(), 4);
         check(&[&contents[..2], &body].concat(), 5);
         check(&contents, 3);
+        let leave = ["본인 결혼 …… 5", "자녀 결혼 …… 1", "회갑 …… 1"];
+        let rules = ["본인 결혼은 식의 날부터", "자녀 결혼은", "회갑은"];
+        check(&[leave, rules].concat(), 6);
     }
 }
