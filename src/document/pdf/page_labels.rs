@@ -10,8 +10,8 @@ use lopdf::{Dictionary, Document, Object};
 use super::objects;
 use crate::document::roman::roman;
 
-/// Nodes of the number tree that are looked at.
-const MAX_NODES: usize = 10_000;
+/// Nodes and entries of the number tree that are looked at.
+const MAX_ENTRIES: usize = 100_000;
 
 /// Longest label, in characters.
 const MAX_LABEL_CHARS: usize = 32;
@@ -52,26 +52,18 @@ impl PageLabels {
             .ok()
             .and_then(|catalog| objects::dictionary(document, catalog, b"PageLabels"));
         let mut nodes: Vec<&Dictionary> = root.into_iter().collect();
-        let mut n_nodes = 0;
+        let mut n_left = MAX_ENTRIES;
         while let Some(node) = nodes.pop() {
-            n_nodes += 1;
-            if n_nodes > MAX_NODES {
-                break;
-            }
             let entries = objects::array(document, node, b"Nums").unwrap_or_default();
-            ranges.extend(
-                entries
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .filter_map(|entry| range(document, entry)),
-            );
+            let entries = entries.as_chunks::<2>().0.iter().take(n_left);
+            n_left -= entries.len();
+            ranges.extend(entries.filter_map(|entry| range(document, entry)));
             let kids = objects::array(document, node, b"Kids").unwrap_or_default();
-            nodes.extend(
-                kids.iter()
-                    .take(MAX_NODES)
-                    .filter_map(|kid| objects::as_dictionary(objects::resolve(document, kid)?)),
-            );
+            let kids = kids.iter().take(n_left);
+            n_left -= kids.len();
+            let nodes_below =
+                kids.filter_map(|kid| objects::as_dictionary(objects::resolve(document, kid)?));
+            nodes.extend(nodes_below);
         }
         PageLabels { ranges }
     }
