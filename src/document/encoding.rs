@@ -312,7 +312,7 @@ mod tests {
     fn binary_data_is_refused() {
         let picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06";
         let noise: Vec<u8> = (0..4000_u32)
-            .map(|n| (n * n >> 3).to_le_bytes()[0])
+            .map(|n| ((n * n) >> 3).to_le_bytes()[0])
             .collect();
         for bytes in [picture.as_slice(), &noise] {
             assert_eq!(

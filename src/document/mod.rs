@@ -6,6 +6,7 @@
 //! take bytes and return data; they open nothing and print nothing.
 
 mod budget;
+mod contents;
 mod csv;
 mod docx;
 mod encoding;
@@ -86,6 +87,8 @@ pub struct Location {
     pub page: Option<u32>,
     /// Whether `page` is only an estimate (word processors do not store pages).
     pub page_is_approximate: bool,
+    /// The number that the page bears for its readers, where that is not `page`: `iv`, `A-3`.
+    pub page_label: Option<String>,
     /// The headings above the text, outermost first, without the document's title: `제2장 휴직`, `제3조(휴직기간)`.
     pub section: Vec<String>,
     /// Sheet of a workbook.
@@ -172,6 +175,13 @@ fn parse_unguarded(
         Format::Spreadsheet => xlsx::parse(bytes, budget),
     }?;
     normalise(&mut document);
+    if document.blocks.is_empty() {
+        match warnings.first() {
+            Some(warning) => bail!("no text in it: {warning}"),
+            None => bail!("no text in it"),
+        }
+    }
+    contents::remove(&mut document);
     structure::assign_sections(&mut document);
     Ok((document, warnings))
 }
@@ -179,9 +189,14 @@ fn parse_unguarded(
 /// NFC everywhere, no characters that only steer a display, no white space around a text, no empty block.
 fn normalise(document: &mut Document) {
     for block in &mut document.blocks {
-        block.text = clean(&block.text);
-        if let Some(sheet) = &mut block.location.sheet {
-            *sheet = clean(sheet);
+        if !is_clean(&block.text) {
+            block.text = clean(&block.text);
+        }
+        let Location {
+            sheet, page_label, ..
+        } = &mut block.location;
+        for name in [sheet, page_label].into_iter().flatten() {
+            *name = clean(name);
         }
     }
     document.blocks.retain(|block| !block.text.is_empty());
@@ -190,6 +205,15 @@ fn normalise(document: &mut Document) {
         .take()
         .map(|title| clean(&title))
         .filter(|title| !title.is_empty());
+}
+
+/// Whether a text is known to be clean without looking its characters up in tables, as most texts are.
+fn is_clean(text: &str) -> bool {
+    let is_plain = |c: char| {
+        matches!(c, '\t' | '\n' | ' '..='~' | '\u{a0}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '‐'..='‧' | '①'..='⓿'
+            | '、'..='】' | '一'..='鿿' | '가'..='힣')
+    };
+    text.trim().len() == text.len() && text.chars().all(is_plain)
 }
 
 fn clean(text: &str) -> String {
@@ -242,8 +266,37 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_named_as_such() {
-        let error = parse(b"", "a.docx", &Budget::standard()).unwrap_err();
-        assert_eq!(error.to_string(), "empty file");
+    fn what_seems_clean_is_clean() {
+        let all = ('\0'..=char::MAX).map(|c| format!("가{c}나"));
+        for text in all.filter(|text| is_clean(text)) {
+            assert_eq!(clean(&text), text);
+        }
+        for text in [
+            " 휴직",
+            "휴직\n",
+            "휴\u{ad}직",
+            "휴\u{200b}직",
+            "\u{1112}\u{1172}",
+        ] {
+            assert!(!is_clean(text), "{text:?}");
+        }
+        assert!(is_clean("제1조(목적) 「근로기준법」 ① 1.5%"));
+    }
+
+    #[test]
+    fn a_file_without_text_is_named_as_such() {
+        let check = |bytes: &[u8], name: &str, expected: &str| {
+            let error = parse(bytes, name, &Budget::standard()).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{name}");
+        };
+        check(b"", "a.docx", "empty file");
+        check(b" \n\n\t\n", "a.txt", "no text in it");
+        check(
+            b"<html><body><img src='a.png'></body></html>",
+            "a.html",
+            "no text in it",
+        );
+        check(b",,\n,,\n", "a.csv", "no text in it");
+        check(b"---\n", "a.md", "no text in it");
     }
 }

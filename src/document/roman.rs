@@ -1,4 +1,4 @@
-//! Roman numerals, as the labels of numbered paragraphs are spelled in DOCX and HWP.
+//! Roman numerals, as the labels of numbered paragraphs are spelled in DOCX and HWP, and the pages of a PDF.
 
 /// A number in Roman numerals, upper case; none for 0 and beyond 3,999.
 pub(super) fn roman(number: u32) -> Option<String> {

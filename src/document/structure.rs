@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use super::{Block, BlockKind, Document};
+use super::{Block, BlockKind, Document, contents};
 
 /// A heading line is no longer than this; what is longer is a sentence that begins like one.
 const MAX_HEADING_CHARS: usize = 60;
@@ -79,7 +79,10 @@ pub(super) fn assign_sections(document: &mut Document) {
 /// above it.
 pub(super) fn begins_unit(line: &str) -> bool {
     let line = line.trim_start();
-    legal_heading(line, false).is_some() || is_clause(line) || outline_label(line).is_some()
+    legal_heading(line, false).is_some()
+        || is_clause(line)
+        || outline_label(line).is_some()
+        || contents::is_entry(line)
 }
 
 /// 항: `①` to `⑳`; their kin `㉠`, `㉮`, `⑴`, `⒈`.
@@ -576,7 +579,7 @@ fn outline_label(line: &str) -> Option<Label> {
 /// A legal unit at the beginning of a line, and the text behind it on the same line. A line that a reader marked as a
 /// heading needs no brackets behind `제3조`.
 fn legal_heading(line: &str, is_heading: bool) -> Option<(Entry, &str)> {
-    if has_leader(line) {
+    if contents::is_entry(line) {
         return None;
     }
     numbered_unit(line, is_heading).or_else(|| attachment(line).map(|entry| (entry, "")))
@@ -776,16 +779,6 @@ fn attachment(line: &str) -> Option<Entry> {
     })
 }
 
-/// An entry of a table of contents: `제3조(휴직기간) ········ 4`.
-fn has_leader(line: &str) -> bool {
-    let without_page = line.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ' || c == '-');
-    without_page.len() < line.len()
-        && (without_page.ends_with('\t')
-            || ["...", "…", "···", "‥", "ㆍㆍㆍ", ". . .", "---", "___"]
-                .iter()
-                .any(|leader| without_page.ends_with(leader)))
-}
-
 /// `[시행 2024. 1. 1.]`, `제정 2001.3.2`, `2020. 5. 1. 개정`, `(2019. 4. 1)`.
 fn is_revision_note(text: &str) -> bool {
     const WORDS: [&str; 10] = [
@@ -818,7 +811,7 @@ fn is_title_like(text: &str) -> bool {
         && !text.contains(" | ")
         && text.chars().any(char::is_alphabetic)
         && !ends_like_sentence(text)
-        && !has_leader(text)
+        && !contents::is_entry(text)
 }
 
 fn ends_like_sentence(text: &str) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! Values read as the program shows them where the format can be known: dates, times, percent, thousands. Merged
 //! cells count for every cell they cover; hidden sheets are left out and named; formulas whose result was not saved
-//! are counted in a warning. Rows keep their numbers. Charts, comments and drawings are not read.
+//! are counted in a warning. Rows keep their numbers. Charts, comments and drawings are not read; drawings with text in
+//! them are counted.
 
 use std::collections::HashSet;
 use std::io::{Cursor, Read};
@@ -26,30 +27,51 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
     if !bytes.starts_with(b"PK") {
         return parse_xls(bytes, budget);
     }
-    let names = check_unpacked_size(bytes, budget)?;
+    let Parts {
+        names,
+        n_drawings_with_text,
+    } = check_parts(bytes, budget)?;
     if names.iter().any(|name| name == "content.xml") {
         return ods::parse(bytes, budget);
     }
-    if names.iter().any(|name| name == "xl/workbook.bin") {
+    let (document, mut warnings) = if names.iter().any(|name| name == "xl/workbook.bin") {
         parse_xlsb(bytes, budget)
     } else {
         parse_xlsx(bytes, budget)
+    }?;
+    if n_drawings_with_text > 0 {
+        warnings.push(Warning(format!(
+            "{n_drawings_with_text} drawings with text in their shapes: not read"
+        )));
     }
+    Ok((document, warnings))
+}
+
+/// The parts of a workbook.
+struct Parts {
+    names: Vec<String>,
+    n_drawings_with_text: usize,
 }
 
 /// calamine unpacks without a limit: the parts that it reads are unpacked once before, only to be measured.
-fn check_unpacked_size(bytes: &[u8], budget: &Budget) -> Result<Vec<String>> {
+fn check_parts(bytes: &[u8], budget: &Budget) -> Result<Parts> {
     let mut package = Package::open(bytes, budget)?;
     let names = package.names();
+    let mut n_drawings_with_text = 0;
     for name in &names {
         if [".xml", ".bin", ".rels"]
             .iter()
             .any(|ending| name.ends_with(ending))
         {
-            package.read(name)?;
+            let part = package.read(name)?.unwrap_or_default();
+            let has_text = || part.windows(5).any(|tag| tag == b"<a:t>");
+            n_drawings_with_text += usize::from(name.starts_with("xl/drawings/") && has_text());
         }
     }
-    Ok(names)
+    Ok(Parts {
+        names,
+        n_drawings_with_text,
+    })
 }
 
 fn parse_xlsx(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
@@ -296,10 +318,14 @@ mod tests {
 
     /// A workbook of one sheet with these rows of XML cells.
     fn workbook(sheet_xml: &str) -> Vec<u8> {
+        workbook_with_drawing(sheet_xml, "")
+    }
+
+    fn workbook_with_drawing(sheet_xml: &str, drawing: &str) -> Vec<u8> {
         let sheet = format!(
             r#"<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{sheet_xml}</worksheet>"#
         );
-        let parts: [(&str, &str); 6] = [
+        let parts: [(&str, &str); 7] = [
             (
                 "[Content_Types].xml",
                 r#"<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>"#,
@@ -321,6 +347,7 @@ mod tests {
                 r##"<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><numFmts><numFmt numFmtId="170" formatCode="#,##0&quot;원&quot;"/></numFmts><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="9"/><xf numFmtId="170"/></cellXfs></styleSheet>"##,
             ),
             ("xl/worksheets/sheet1.xml", &sheet),
+            ("xl/drawings/drawing1.xml", drawing),
         ];
         zipped(&parts.map(|(name, xml)| (name, xml.as_bytes())))
     }
@@ -379,6 +406,23 @@ mod tests {
         assert_eq!(
             warnings[0].0,
             "sheet 휴가: 1 formulas without a saved result"
+        );
+    }
+
+    #[test]
+    fn text_in_shapes_is_told() {
+        let check = |drawing: &str, expected: &[&str]| {
+            let xml = format!(r#"<row r="1">{}</row></sheetData>"#, text("A1", "휴가"));
+            let bytes = workbook_with_drawing(&xml, drawing);
+            let (_, warnings) = parse(&bytes, &Budget::standard()).unwrap();
+            let found: Vec<&str> = warnings.iter().map(|warning| &*warning.0).collect();
+            assert_eq!(found, expected);
+        };
+        let hidden = "sheet 숨김: hidden, left out";
+        check("<xdr:pic/>", &[hidden]);
+        check(
+            "<xdr:sp><a:p><a:r><a:t>결재</a:t></a:r></a:p></xdr:sp>",
+            &[hidden, "1 drawings with text in their shapes: not read"],
         );
     }
 

@@ -565,6 +565,7 @@ fn stored_chunk(row: &Row<'_>) -> Result<StoredChunk> {
             location: Location {
                 page: row.get(5)?,
                 page_is_approximate: row.get(6)?,
+                page_label: None,
                 section: serde_json::from_str(row.get_ref(7)?.as_str()?)?,
                 sheet: row.get(8)?,
                 row: row.get(9)?,

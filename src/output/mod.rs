@@ -220,6 +220,9 @@ fn location_json(location: &Location) -> Value {
         if location.page_is_approximate {
             fields.insert("page_is_approximate".into(), json!(true));
         }
+        if let Some(label) = &location.page_label {
+            fields.insert("page_label".into(), json!(label));
+        }
     }
     if let Some(sheet) = &location.sheet {
         fields.insert("sheet".into(), json!(sheet));
@@ -244,10 +247,11 @@ fn location_text(location: &Location, language: Language) -> String {
             (true, true) => "약 ",
             (true, false) => "about ",
         };
-        parts.push(if korean {
-            format!("{about}{page}쪽")
-        } else {
-            format!("{about}page {page}")
+        parts.push(match (&location.page_label, korean) {
+            (None, true) => format!("{about}{page}쪽"),
+            (None, false) => format!("{about}page {page}"),
+            (Some(label), true) => format!("{about}{page}쪽(쪽 번호 {label})"),
+            (Some(label), false) => format!("{about}page {page} (numbered {label})"),
         });
     }
     if let Some(sheet) = &location.sheet {
@@ -314,6 +318,23 @@ mod tests {
         assert_eq!(
             location_text(&location, Language::English),
             "page 2, 제2장 > 제3조(휴직기간)"
+        );
+        let location = Location {
+            page: Some(12),
+            page_label: Some("iv".into()),
+            ..Location::default()
+        };
+        assert_eq!(
+            location_text(&location, Language::Korean),
+            "12쪽(쪽 번호 iv)"
+        );
+        assert_eq!(
+            location_text(&location, Language::English),
+            "page 12 (numbered iv)"
+        );
+        assert_eq!(
+            location_json(&location).to_string(),
+            r#"{"page":12,"page_label":"iv","section":[]}"#
         );
         let location = Location {
             sheet: Some("휴가".into()),

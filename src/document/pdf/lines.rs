@@ -240,7 +240,8 @@ impl<'r> OpenLine<'r> {
 fn spread_gap(runs: &[&Run]) -> Option<f32> {
     let is_letter = |run: &&&Run| {
         let mut chars = run.text.chars();
-        chars.next().is_some_and(char::is_alphanumeric) && chars.next().is_none()
+        let is_letter = |c: char| ('가'..='힣').contains(&c) || c.is_alphanumeric();
+        matches!((chars.next(), chars.next()), (Some(only), None) if is_letter(only))
     };
     let n_letters = runs.iter().filter(is_letter).count();
     if n_letters < MIN_SPREAD_LETTERS || n_letters * 5 < runs.len() * 4 {

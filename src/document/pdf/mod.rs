@@ -21,6 +21,7 @@ mod lexer;
 mod lines;
 mod objects;
 mod order;
+mod page_labels;
 mod painting;
 mod paragraphs;
 mod quick_hash;
@@ -34,6 +35,7 @@ use lopdf::{Dictionary, Object, ObjectId};
 
 use self::content::Interpreter;
 use self::file::File;
+use self::page_labels::PageLabels;
 use self::painting::{Memory, Page};
 use self::paragraphs::{Item, PageText};
 use self::report::Report;
@@ -78,6 +80,10 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
     }
     if document.title.is_none() {
         document.title = file::title(&objects);
+    }
+    let labels = PageLabels::of(&objects);
+    for block in &mut document.blocks {
+        block.location.page_label = block.location.page.and_then(|page| labels.label(page));
     }
     Ok((document, report.warnings()))
 }
@@ -288,6 +294,31 @@ mod tests {
             ("본문 1쪽이다.", Some(1)),
             ("본문 2쪽이다.", Some(2)),
             ("본문 3쪽이다.", Some(3)),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn pages_have_the_labels_that_a_reader_sees() {
+        let contents: Vec<String> = (1..=3)
+            .map(|n| show(&format!("본문 {n}이다."), 50, 400))
+            .collect();
+        let contents: Vec<&[u8]> = contents.iter().map(String::as_bytes).collect();
+        let mut file = file(&contents, b"");
+        let front = Object::Dictionary(dictionary! { "S" => "r" });
+        let body = Object::Dictionary(dictionary! { "S" => "D" });
+        let labels = dictionary! { "Nums" => vec![0.into(), front, 2.into(), body] };
+        file.catalog_mut().unwrap().set("PageLabels", labels);
+        let (document, _) = parse(&bytes(&mut file), &Budget::standard()).unwrap();
+        let found: Vec<(Option<u32>, Option<&str>)> = document
+            .blocks
+            .iter()
+            .map(|block| (block.location.page, block.location.page_label.as_deref()))
+            .collect();
+        let expected = [
+            (Some(1), Some("i")),
+            (Some(2), Some("ii")),
+            (Some(3), Some("1")),
         ];
         assert_eq!(found, expected);
     }

@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::lines::Line;
 use super::spacing::Spacing;
-use crate::document::{Block, BlockKind, Document, Location};
+use crate::document::{Block, BlockKind, Document, Location, contents};
 
 /// Fonts this much larger than the body are headings.
 const HEADING_SIZE: f32 = 1.15;
@@ -120,7 +120,7 @@ struct Writer<'l> {
     /// Characters of a full line, if the lines are cut by count and not by width.
     fixed_line_chars: Option<usize>,
     body_size: f32,
-    spacing: Spacing,
+    spacing: Spacing<'l>,
     /// The `나` of the last line that began `나.`: `다.` is a label only after it, else the end of a sentence.
     last_hangul_label: Option<char>,
     open: Option<OpenParagraph<'l>>,
@@ -258,13 +258,13 @@ impl<'l> Writer<'l> {
     }
 
     fn block(&mut self, kind: BlockKind, text: &str, page: u32) {
-        let text = normalised(text.trim());
+        let text = text.trim();
         if text.chars().all(|c| c.is_whitespace() || c == '|') {
             return;
         }
         self.document.blocks.push(Block {
             kind,
-            text,
+            text: text.to_owned(),
             location: Location {
                 page: Some(page),
                 ..Location::default()
@@ -314,6 +314,7 @@ impl<'l> OpenParagraph<'l> {
             || last.degrees != line.degrees
             || (last.size - line.size).abs() > 0.12 * size
             || last.cells.len() > 1 && line.cells.len() > 1
+            || contents::is_entry(&last.text)
         {
             return false;
         }
@@ -365,7 +366,7 @@ impl<'l> OpenParagraph<'l> {
         }
     }
 
-    fn append(&mut self, line: &'l Line, right_edge: f32, page: u32, spacing: &Spacing) {
+    fn append(&mut self, line: &'l Line, right_edge: f32, page: u32, spacing: &Spacing<'_>) {
         if page == self.last_page {
             self.leading = Some(line.baseline - self.last.baseline);
             self.hanging = Some(line.start);
@@ -408,15 +409,6 @@ fn right_edges(lines: &[&Line]) -> Vec<f32> {
         .enumerate()
         .map(|(index, line)| edge(index, line))
         .collect()
-}
-
-/// Text in NFC; most text is, and is seen to be without looking characters up.
-fn normalised(text: &str) -> String {
-    let is_stable = |c: char| matches!(c, '\0'..'\u{300}' | '가'..='힣' | '一'..='鿿' | '‐'..='‧' | '①'..='⓿' | '、'..='】');
-    match text.chars().all(is_stable) {
-        true => text.to_owned(),
-        false => text.nfc().collect(),
-    }
 }
 
 /// A font size in tenths of a point, coarse enough that a heading has one size.
@@ -765,6 +757,19 @@ mod tests {
             texts(&document),
             ["휴직 기간이 끝난 사람은 바로 복직하여야 한다. 다만 늦출 수 있다."]
         );
+    }
+
+    #[test]
+    fn entries_of_a_table_of_contents_are_lines_of_their_own() {
+        let document = document(&[page(
+            1,
+            vec![
+                run("휴직의 기간과 그 연장 ........ 2", 0.0, 200.0, 10.0),
+                run("복직의 절차와 그 서식 ........ 3", 0.0, 200.0, 25.0),
+                run("부칙 ......................... 3", 0.0, 200.0, 40.0),
+            ],
+        )]);
+        assert_eq!(document.blocks.len(), 3);
     }
 
     #[test]

@@ -33,19 +33,19 @@ const MODEL_WEIGHT: f32 = 3.0;
 
 /// What a document's own lines say about its word spaces.
 #[derive(Debug, Default)]
-pub(super) struct Spacing {
+pub(super) struct Spacing<'l> {
     /// Pairs of characters (digits as `0`) → how often with a space between them, how often without.
     pairs: HashMap<(char, char), (f32, f32), QuickHash>,
-    words: HashSet<String>,
+    words: HashSet<&'l str>,
     /// Log-odds by which a space is less likely where none is painted, because this document paints them.
     missing_space: f32,
     /// Whether lines break only between words.
     breaks_between_words: bool,
 }
 
-impl Spacing {
+impl<'l> Spacing<'l> {
     /// Learns from the lines of a document, one run of consecutive lines after the other.
-    pub(super) fn learn(pages: &[Vec<&Line>]) -> Spacing {
+    pub(super) fn learn(pages: &[Vec<&'l Line>]) -> Spacing<'l> {
         let mut spacing = Spacing::default();
         for line in pages.iter().flatten().take(MAX_LINES) {
             spacing.learn_line(&line.text);
@@ -80,7 +80,7 @@ impl Spacing {
         spacing
     }
 
-    fn learn_line(&mut self, text: &str) {
+    fn learn_line(&mut self, text: &'l str) {
         let mut before: Option<char> = None;
         let mut after_space = false;
         for character in text.chars() {
@@ -102,7 +102,7 @@ impl Spacing {
         // The first and last word may be parts of words.
         let mut words: Vec<&str> = text.split(' ').skip(1).collect();
         words.pop();
-        self.words.extend(words.into_iter().map(str::to_owned));
+        self.words.extend(words);
     }
 
     /// Appends the next line of a paragraph to its text.
@@ -151,7 +151,10 @@ impl Spacing {
         let last_word = text.rsplit(' ').next().unwrap_or_default();
         let next_word = next.split(' ').next().unwrap_or_default();
         let mut evidence = 0.0;
-        if self.words.contains(&format!("{last_word}{next_word}")) {
+        if self
+            .words
+            .contains(format!("{last_word}{next_word}").as_str())
+        {
             evidence -= 4.0;
         }
         if self.words.contains(last_word) {
