@@ -53,6 +53,26 @@ fn new_changed_moved_and_removed_files_are_told_apart() {
 }
 
 #[test]
+fn an_index_of_an_earlier_built_in_embedder_is_brought_up_to_date() {
+    let bench = Bench::with_documents();
+    bench.run(&["ingest", "docs"]).expect(0);
+    let index = rusqlite::Connection::open(bench.path(".ragq/index.sqlite")).unwrap();
+    let earlier = "UPDATE meta SET value = 'earlier' WHERE key = 'embedder_fingerprint'";
+    assert_eq!(index.execute(earlier, []).unwrap(), 1);
+    drop(index);
+    bench
+        .run(&["ask", "휴직 기간에 대하여 알려줘"])
+        .expect(2)
+        .says("ragq ingest --embedder builtin");
+    let run = bench.run(&["ingest", "docs"]).expect(0);
+    run.says("builtin").prints("4 unchanged");
+    bench
+        .run(&["ask", "휴직 기간에 대하여 알려줘"])
+        .expect(0)
+        .prints("제3조(휴직기간)");
+}
+
+#[test]
 fn what_lies_elsewhere_stays() {
     let bench = Bench::new();
     bench.write("docs/a.txt", "주차장은 지하 3층에 있다.");

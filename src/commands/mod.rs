@@ -96,7 +96,8 @@ fn run_ingest(paths: &[PathBuf], settings: &Settings, output: &Output) -> Result
     }
     let embedder = index_embedder(settings)?;
     let embedder = embedder.as_ref();
-    let mut writer = if settings.embedder_is_asked {
+    // Without a choice of the user's the embedder is the index's own, perhaps in a newer version.
+    let mut writer = if settings.embedder_is_asked || settings.embedder.is_none() {
         Writer::open_for_any(&settings.index, embedder.id())?
     } else {
         Writer::open(&settings.index, embedder.id())?
