@@ -1,5 +1,7 @@
 //! What an index holds, and whether all of it is as it should be.
 
+use std::io::ErrorKind;
+
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 
@@ -65,7 +67,12 @@ impl Reader {
             .with_context(|| self.folder.display().to_string())?
         {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // A writer has put a newer cache in its place since the folder was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).context(entry.path().display().to_string()),
+            };
             if metadata.is_file() {
                 n_bytes.push((
                     entry.file_name().to_string_lossy().into_owned(),
