@@ -3,9 +3,8 @@
 //! A row's code says which of its numbers lie above the mean of all rows. The query keeps four bits of each of its
 //! numbers, less the mean, and its products with the codes are counted with AND and population count, 64 numbers at a
 //! time. That is a coarse similarity from an eighth of the bytes, after Gao and Long, "RaBitQ" (2024), without their
-//! rotation, which gained nothing here. Codes only choose candidates: of 100,000
-//! and of 600,000 statute passages, 384 numbers each, the best twentyfold by codes held all of the exact ten best of a hundred
-//! queries.
+//! rotation, which gained nothing here. Codes only choose candidates: of 100,000 and of 600,000 statute passages, 384
+//! numbers each, the best twentyfold by codes held all of the exact ten best of a hundred queries.
 //!
 //! Eight rows lie interleaved, word by word, so that one wide register counts for all of them.
 
