@@ -404,19 +404,24 @@ fn an_index_of_the_first_format_is_read() {
     assert!(check_consistent(&folder, &index).contains(&(3, 2)));
 }
 
+/// An index of so many documents with its caches → the documents' folder and the index's.
+fn published(root: &Path, n_files: u64) -> (PathBuf, PathBuf) {
+    let folder = root.canonicalize().unwrap();
+    let index = folder.join(".ragq");
+    let mut writer = Writer::open(&index, &embedder()).unwrap();
+    for number in 0..n_files {
+        put(&mut writer, &folder, number, 1).unwrap();
+    }
+    writer.publish().unwrap();
+    (folder, index)
+}
+
 #[test]
 #[cfg(unix)]
 fn an_index_in_a_read_only_folder_answers_and_refuses_changes() {
     use std::os::unix::fs::PermissionsExt;
     let root = tempfile::tempdir().unwrap();
-    let folder = root.path().canonicalize().unwrap();
-    let index = folder.join(".ragq");
-    let mut writer = Writer::open(&index, &embedder()).unwrap();
-    for number in 0..FILES {
-        put(&mut writer, &folder, number, 1).unwrap();
-    }
-    writer.publish().unwrap();
-    drop(writer);
+    let (folder, index) = published(root.path(), FILES);
     let set_mode = |folder_mode: u32, file_mode: u32| {
         for entry in index.read_dir().unwrap() {
             let permissions = std::fs::Permissions::from_mode(file_mode);
@@ -453,14 +458,7 @@ fn start_unprivileged(role: &str, folder: &Path) -> Child {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_an_error_and_the_old_answers_stay() {
     let root = tempfile::tempdir().unwrap();
-    let folder = root.path().canonicalize().unwrap();
-    let index = folder.join(".ragq");
-    let mut writer = Writer::open(&index, &embedder()).unwrap();
-    for number in 0..5 {
-        put(&mut writer, &folder, number, 1).unwrap();
-    }
-    writer.publish().unwrap();
-    drop(writer);
+    let (folder, index) = published(root.path(), 5);
     // Limits at which the log, the database and a cache are the first that cannot be written.
     for n_kibibytes in [32, 128, 256, 700, 1500] {
         // `trap` keeps the signal that goes with the limit from ending the process, so that writing fails with an error.
@@ -565,14 +563,7 @@ fn a_log_cut_anywhere_leaves_the_documents_that_were_whole() {
 #[test]
 fn a_damaged_database_is_said_or_harmless_but_never_a_panic() {
     let root = tempfile::tempdir().unwrap();
-    let folder = root.path().canonicalize().unwrap();
-    let index = folder.join(".ragq");
-    let mut writer = Writer::open(&index, &embedder()).unwrap();
-    for number in 0..FILES {
-        put(&mut writer, &folder, number, 1).unwrap();
-    }
-    writer.publish().unwrap();
-    drop(writer);
+    let (folder, index) = published(root.path(), FILES);
     let database = index.join("index.sqlite");
     let files: Vec<PathBuf> = index
         .read_dir()

@@ -56,18 +56,26 @@ fn new_changed_moved_and_removed_files_are_told_apart() {
 fn an_index_of_an_earlier_built_in_embedder_is_brought_up_to_date() {
     let bench = Bench::with_documents();
     bench.run(&["ingest", "docs"]).expect(0);
-    let index = rusqlite::Connection::open(bench.path(".ragq/index.sqlite")).unwrap();
-    let earlier = "UPDATE meta SET value = 'earlier' WHERE key = 'embedder_fingerprint'";
-    assert_eq!(index.execute(earlier, []).unwrap(), 1);
-    drop(index);
+    let make_earlier = || {
+        let index = rusqlite::Connection::open(bench.path(".ragq/index.sqlite")).unwrap();
+        let earlier = "UPDATE meta SET value = 'earlier' WHERE key = 'embedder_fingerprint'";
+        assert_eq!(index.execute(earlier, []).unwrap(), 1);
+    };
+    let question = "휴직 기간에 대하여 알려줘";
+    make_earlier();
     bench
-        .run(&["ask", "휴직 기간에 대하여 알려줘"])
+        .run(&["ask", question])
         .expect(2)
         .says("ragq ingest --embedder builtin");
     let run = bench.run(&["ingest", "docs"]).expect(0);
     run.says("builtin").prints("4 unchanged");
     bench
-        .run(&["ask", "휴직 기간에 대하여 알려줘"])
+        .run(&["ask", question])
+        .expect(0)
+        .prints("제3조(휴직기간)");
+    make_earlier();
+    bench
+        .run(&["ask", "--docs", "docs", question])
         .expect(0)
         .prints("제3조(휴직기간)");
 }

@@ -347,9 +347,9 @@ fn a_default_model_is_kept_in_the_users_config() {
 }
 
 /// A prompt that the test model answers with many tokens, slowly enough to be interrupted.
-fn long_run(bench: &Bench) -> std::process::Command {
+fn long_run(bench: &Bench) -> std::process::Child {
     let model = model("tiny-llama");
-    bench.command(&[
+    let mut command = bench.command(&[
         "models",
         "run",
         &model,
@@ -357,18 +357,18 @@ fn long_run(bench: &Bench) -> std::process::Command {
         "--raw",
         "--max-tokens",
         "480",
-    ])
+    ]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().unwrap()
 }
 
 #[test]
 fn a_closed_pipe_ends_generation_quietly() {
     let bench = Bench::new();
-    let mut command = long_run(&bench);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = long_run(&bench);
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -380,12 +380,7 @@ fn a_closed_pipe_ends_generation_quietly() {
 fn ctrl_c_ends_generation_with_status_130() {
     let bench = Bench::new();
     let interrupted = || {
-        let mut command = long_run(&bench);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = long_run(&bench);
         let mut first = [0];
         child
             .stdout

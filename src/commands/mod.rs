@@ -96,13 +96,8 @@ fn run_ingest(paths: &[PathBuf], settings: &Settings, output: &Output) -> Result
     }
     let embedder = index_embedder(settings)?;
     let embedder = embedder.as_ref();
-    // Without a choice of the user's the embedder is the index's own, perhaps in a newer version.
-    let mut writer = if settings.embedder_is_asked || settings.embedder.is_none() {
-        Writer::open_for_any(&settings.index, embedder.id())?
-    } else {
-        Writer::open(&settings.index, embedder.id())?
-    };
-    let n_reembedded = settle_embedder(&mut writer, embedder, settings, output)?;
+    let may_change = settings.embedder_is_asked;
+    let (mut writer, n_reembedded) = open_writer(embedder, may_change, settings, output)?;
     if paths.is_empty() {
         output.reembedded(n_reembedded, embedder.id(), elapsed_ms(start))?;
         return Ok(Ending::Done);
@@ -134,6 +129,22 @@ fn check_paths(paths: &[PathBuf]) -> Result<()> {
     paths
         .iter()
         .try_for_each(|path| folder::find(path).map(|_| ()))
+}
+
+/// Opens the index for writing, with the vectors of `embedder`. An index of another embedder is given this one where that
+/// was asked for; where nobody chose, it is the index's own in a newer version. Returns how many texts were embedded again.
+fn open_writer(
+    embedder: &dyn Embed,
+    may_change: bool,
+    settings: &Settings,
+    output: &Output,
+) -> Result<(Writer, u64)> {
+    if !may_change && settings.embedder.is_some() {
+        return Ok((Writer::open(&settings.index, embedder.id())?, 0));
+    }
+    let mut writer = Writer::open_for_any(&settings.index, embedder.id())?;
+    let n_reembedded = settle_embedder(&mut writer, embedder, settings, output)?;
+    Ok((writer, n_reembedded))
 }
 
 /// Gives the index the embedder that was asked for, if it has another. Returns how many texts were embedded for that.
@@ -260,8 +271,9 @@ fn ingest_before_asking(docs: &[PathBuf], settings: &Settings, output: &Output) 
     let start = Instant::now();
     check_paths(docs)?;
     let embedder = index_embedder(settings)?;
-    let summary = Writer::open(&settings.index, embedder.id())
-        .and_then(|mut writer| bring_up_to_date(docs, &mut writer, embedder.as_ref(), output));
+    let embedder = embedder.as_ref();
+    let summary = open_writer(embedder, false, settings, output)
+        .and_then(|(mut writer, _)| bring_up_to_date(docs, &mut writer, embedder, output));
     match summary {
         Ok(summary) => output.ingested_before_asking(&summary, elapsed_ms(start)),
         Err(error) => match error.downcast_ref::<IndexError>() {

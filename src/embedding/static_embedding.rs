@@ -106,36 +106,29 @@ impl<'m> StaticEmbedding<'m> {
     /// # Errors
     /// When the table lacks a row.
     pub fn word(&self, word: &str) -> Result<Vec<f32>> {
-        let mut sum = vec![0.0; self.id.dimension];
-        for feature in self.subwords.features(word) {
-            self.add_row(feature, &mut sum)?;
-        }
-        Ok(sum)
+        self.sum(&self.subwords.features(word))
     }
 
     /// Text → `[dimension]`, unit length. A text without a letter or a digit has no meaning to compare: it gets the
     /// first axis, always the same one.
     fn embed(&self, text: &str) -> Result<Vec<f32>> {
         let features = self.subwords.features(text);
-        if features.is_empty() {
-            return Ok(first_axis(self.id.dimension));
-        }
-        self.pool(&features).context("built-in embedder")
-    }
-
-    /// Adds the features' rows up, each by its weight.
-    fn pool(&self, features: &[Feature]) -> Result<Vec<f32>> {
-        let dimension = self.id.dimension;
-        let mut sum = vec![0.0; dimension];
-        for feature in features {
-            self.add_row(*feature, &mut sum)?;
-        }
+        let sum = self.sum(&features).context("built-in embedder")?;
         let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
         if length > f32::MIN_POSITIVE {
             Ok(sum.into_iter().map(|x| x / length).collect())
         } else {
-            Ok(first_axis(dimension))
+            Ok(first_axis(self.id.dimension))
         }
+    }
+
+    /// The features' rows added up, each by its weight.
+    fn sum(&self, features: &[Feature]) -> Result<Vec<f32>> {
+        let mut sum = vec![0.0; self.id.dimension];
+        for feature in features {
+            self.add_row(*feature, &mut sum)?;
+        }
+        Ok(sum)
     }
 
     /// Adds one feature's row, by its weight.
