@@ -76,8 +76,7 @@ pub fn ask(
     )?;
     let passages = prompt::passages(stages.reader, &retrieval.hits)?;
     let word_weights = answerability::word_weights(stages.reader, &question)?;
-    let meaning = answerability::meaning(stages.builtin, &question, &retrieval)?;
-    let judgement = answerability::judge(&word_weights, &retrieval, &passages, meaning);
+    let judgement = answerability::judge(stages.builtin, &question, &word_weights, &retrieval)?;
     let retrieve = start.elapsed();
 
     let start = Instant::now();

@@ -59,12 +59,8 @@ pub struct Hit {
 pub struct Retrieval {
     /// The chunks, best first, identical texts once.
     pub hits: Vec<Hit>,
-    /// BM25 of a chunk that would hold every term of the question as often as counts.
-    pub ideal_lexical: f32,
     /// Best similarity a cross-encoder gave, if one re-ordered the hits.
     pub reranked: Option<f32>,
-    /// How far the best chunk of the lexical leg is ahead of the second, as a share of its score, 0 to 1.
-    pub lexical_margin: f32,
 }
 
 /// Finds the `top_k` chunks that answer a question.
@@ -123,9 +119,7 @@ pub fn retrieve(
     }
     Ok(Retrieval {
         hits,
-        ideal_lexical,
         reranked: None,
-        lexical_margin: margin(&lexical),
     })
 }
 
@@ -306,13 +300,6 @@ fn ideal(reader: &Reader, terms: &[String]) -> Result<f32> {
 pub(crate) fn inverse_document_frequency(n_chunks: u64, n_holding: u64) -> f32 {
     let (n_chunks, n_holding) = (n_chunks as f32, n_holding as f32);
     (1.0 + (n_chunks - n_holding + 0.5).max(0.0) / (n_holding + 0.5)).ln()
-}
-
-fn margin(lexical: &[Scored]) -> f32 {
-    match lexical {
-        [first, second, ..] if first.similarity > 0.0 => 1.0 - second.similarity / first.similarity,
-        _ => 0.0,
-    }
 }
 
 #[cfg(test)]

@@ -138,12 +138,10 @@ impl Output {
             )
         });
         self.stderr(&format!(
-            "words: {}\nanswerable: {} · {:.2} of the ideal · coverage {:.2} · margin {:.2} · meaning {:.2}{missing}",
+            "words: {}\nanswerable: {} · coverage {:.2} · meaning {:.2}{missing}",
             asked.question.words.join(" · "),
             judgement.answerable,
-            judgement.ideal_share,
             judgement.coverage,
-            judgement.margin,
             judgement.meaning,
         ));
         for (rank, hit) in asked.retrieval.hits.iter().enumerate() {
