@@ -102,12 +102,16 @@ fn load(bytes: &[u8], budget: &Budget) -> lopdf::Result<Document> {
 }
 
 fn without_structure(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
-    match object {
-        Object::Dictionary(dictionary) if dictionary.has_type(b"StructElem") => None,
-        // What is returned is used of objects that are packed in streams, and those are no streams themselves.
-        Object::Stream(_) => Some((id, Object::Null)),
-        packed => Some((id, packed.clone())),
+    let is_structure = |dictionary: &Dictionary| dictionary.has_type(b"StructElem");
+    if object.as_dict().is_ok_and(is_structure) {
+        return None;
     }
+    // What is returned is used of objects that are packed in streams, and those are no streams themselves.
+    let packed = match object.as_stream() {
+        Ok(_) => Object::Null,
+        Err(_) => object.clone(),
+    };
+    Some((id, packed))
 }
 
 /// Why an encrypted file is not read.

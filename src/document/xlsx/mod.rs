@@ -3,9 +3,9 @@
 //!
 //! Values read as the program shows them where the format can be known: dates, times, percent, thousands. Merged
 //! cells count for every cell they cover; hidden sheets are left out and named; formulas whose result was not saved
-//! are counted in a warning. Rows keep their numbers. Charts are not read, and of XLSB only the cells: its drawings with
-//! text in them are counted.
+//! are counted in a warning. Rows keep their numbers. Charts are not read.
 
+mod binary;
 mod remarks;
 mod xls;
 
@@ -85,14 +85,7 @@ fn parse_xlsx(
             }
         }
         cells.merged = areas(&workbook.merge_cells_by_sheet_name(name)?);
-        if let Some(part) = parts.get(name) {
-            match remarks::read(package, part, budget) {
-                Ok(remarks) => cells.remarks = remarks,
-                Err(cause) => cells
-                    .problems
-                    .push(format!("text boxes and comments: not read: {cause:#}")),
-            }
-        }
+        add_remarks(&mut cells, package, parts.get(name), budget);
         Ok(cells)
     })
 }
@@ -104,33 +97,34 @@ fn parse_xlsb(
 ) -> Result<(Document, Vec<Warning>)> {
     let mut workbook = Xlsb::new(Cursor::new(bytes)).map_err(damaged)?;
     let sheets = workbook.sheets_metadata().to_vec();
-    let (document, mut warnings) = read_sheets(&sheets, budget, |name| {
+    let parts = remarks::sheet_parts(package)?;
+    read_sheets(&sheets, budget, |name| {
         let mut cells = Sheet::default();
         let mut reader = workbook.worksheet_cells_reader(name)?;
         while let Some(cell) = reader.next_cell()? {
             let text = display(&cell.get_value().clone().into(), None);
             cells.insert(cell.get_position(), text, budget)?;
         }
+        add_remarks(&mut cells, package, parts.get(name), budget);
         Ok(cells)
-    })?;
-    let n_drawings = n_drawings_with_text(package)?;
-    if n_drawings > 0 {
-        warnings.push(Warning(format!(
-            "{n_drawings} drawings with text in their shapes: not read"
-        )));
-    }
-    Ok((document, warnings))
+    })
 }
 
-fn n_drawings_with_text(package: &mut Package<'_>) -> Result<usize> {
-    let mut n_drawings = 0;
-    for name in package.names() {
-        if name.starts_with("xl/drawings/") {
-            let part = package.read(&name)?.unwrap_or_default();
-            n_drawings += usize::from(part.windows(5).any(|tag| tag == b"<a:t>"));
+/// Adds what stands beside the cells of a sheet. What cannot be read of it is a problem of the sheet.
+fn add_remarks(
+    sheet: &mut Sheet,
+    package: &mut Package<'_>,
+    part: Option<&String>,
+    budget: &Budget,
+) {
+    let Some(part) = part else { return };
+    match remarks::read(package, part, budget) {
+        Ok(remarks) => sheet.remarks = remarks,
+        Err(cause) => {
+            let problem = format!("text boxes and comments: not read: {cause:#}");
+            sheet.problems.push(problem);
         }
     }
-    Ok(n_drawings)
 }
 
 fn damaged(cause: impl std::fmt::Display) -> anyhow::Error {

@@ -10,6 +10,7 @@ use anyhow::Result;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use super::binary::{self, SheetLink};
 use crate::document::Budget;
 use crate::document::package::{Package, attribute, entity, flag, for_each_element};
 use crate::document::sheet::Remark;
@@ -25,17 +26,30 @@ pub(super) fn sheet_parts(package: &mut Package<'_>) -> Result<HashMap<String, S
         .find(|link| link.kind == "officeDocument")
         .map_or_else(|| "xl/workbook.xml".to_owned(), |link| link.target);
     let links = package.relationships(&main)?;
-    let xml = package.read_xml(&main)?.unwrap_or_default();
-    let mut parts = HashMap::new();
-    for_each_element(&xml, |element| {
-        if element.local_name().as_ref() == "sheet"
-            && let (Some(name), Some(id)) = (attribute(element, "name"), attribute(element, "id"))
-            && let Some(link) = links.iter().find(|link| link.id == id)
-        {
-            parts.insert(name, link.target.clone());
-        }
+    let mut sheets = Vec::new();
+    if is_binary(&main) {
+        sheets = binary::sheets(&package.read(&main)?.unwrap_or_default());
+    } else {
+        let xml = package.read_xml(&main)?.unwrap_or_default();
+        for_each_element(&xml, |element| {
+            if element.local_name().as_ref() == "sheet"
+                && let (Some(name), Some(id)) =
+                    (attribute(element, "name"), attribute(element, "id"))
+            {
+                sheets.push(SheetLink { name, id });
+            }
+        });
+    }
+    let with_part = sheets.into_iter().filter_map(|sheet| {
+        let link = links.iter().find(|link| link.id == sheet.id)?;
+        Some((sheet.name, link.target.clone()))
     });
-    Ok(parts)
+    Ok(with_part.collect())
+}
+
+/// Whether a part of an XLSB workbook is one of those that are no XML.
+fn is_binary(part: &str) -> bool {
+    part.to_lowercase().ends_with(".bin")
 }
 
 /// The remarks of a sheet, by its part.
@@ -47,6 +61,11 @@ pub(super) fn read(package: &mut Package<'_>, part: &str, budget: &Budget) -> Re
     let mut read_all = |kind: &str| -> Result<Remarks> {
         let mut remarks = Remarks::default();
         for link in links.iter().filter(|link| link.kind == kind) {
+            if is_binary(&link.target) {
+                let part = package.read(&link.target)?.unwrap_or_default();
+                remarks.done.extend(binary::comments(&part));
+                continue;
+            }
             let xml = package.read_xml(&link.target)?.unwrap_or_default();
             remarks.read(&xml, budget)?;
             let diagrams = std::mem::take(&mut remarks.diagrams);
