@@ -24,7 +24,7 @@ use crate::index::{FileRecord, FileState, NewChunk, Unembedded, Writer};
 
 /// Version of reading, chunking and embedded text. Raise it when any of them changes what ends up in the index: files of
 /// another version are read again.
-pub const PIPELINE: u32 = 2;
+pub const PIPELINE: u32 = 3;
 
 /// Files larger than this are not read.
 const MAX_FILE_BYTES: u64 = 512 << 20;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::Bench;
+use support::{Bench, fixture};
 
 const LEAVE: &str = "휴직 및 복직 관리기준.pdf";
 const DRESS: &str = "근무 복장 기준.docx";
@@ -98,6 +98,34 @@ fn the_json_line_has_the_documented_shape() {
     assert_eq!(answer["generator"], "extract");
     assert_eq!(answer["embedder"], "builtin");
     assert!(answer["elapsed_ms"]["retrieve"].is_number());
+}
+
+#[test]
+fn a_page_that_bears_another_number_is_cited_with_both() {
+    let mut pdf = lopdf::Document::load(fixture(&format!("documents/{LEAVE}"))).unwrap();
+    let from_one = lopdf::dictionary! { "S" => "D", "P" => lopdf::Object::string_literal("A-") };
+    let labels = lopdf::dictionary! { "Nums" => vec![0.into(), from_one.into()] };
+    pdf.catalog_mut().unwrap().set("PageLabels", labels);
+    let bench = Bench::new();
+    let mut bytes = Vec::new();
+    pdf.save_to(&mut bytes).unwrap();
+    bench.write(&format!("docs/{LEAVE}"), bytes);
+    let question = "육아 휴직 기간 알려줘!";
+    bench
+        .run(&["ask", "--docs", "docs", question])
+        .expect(0)
+        .prints("1쪽(쪽 번호 A-1), ");
+    let answer = bench.run(&["ask", "--json", question]).expect(0).json();
+    for place in [
+        &answer["citations"][0]["location"],
+        &answer["source_documents"][0]["metadata"],
+    ] {
+        assert_eq!(
+            (&place["page"], &place["page_label"]),
+            (&1.into(), &"A-1".into()),
+            "{answer}"
+        );
+    }
 }
 
 #[test]

@@ -145,7 +145,8 @@ fn identify_ole(bytes: &[u8]) -> Identity {
     let Some(streams) = ole_streams(bytes) else {
         return Identity::Known("damaged OLE container".to_owned());
     };
-    let has = |name: &str| streams.iter().any(|stream| stream == name);
+    // Names in an OLE container have no case: some programs write `WORKBOOK`.
+    let has = |name: &str| streams.iter().any(|it| it.eq_ignore_ascii_case(name));
     if has("EncryptedPackage") {
         return Identity::Known("encrypted with a password".to_owned());
     }
@@ -287,5 +288,15 @@ mod tests {
             identify(&bytes, "a.xlsx"),
             Identity::Known("encrypted with a password".to_owned())
         );
+    }
+
+    #[test]
+    fn streams_are_known_in_any_case() {
+        for name in ["Workbook", "WORKBOOK", "book"] {
+            let mut container = cfb::CompoundFile::create(Cursor::new(Vec::new())).unwrap();
+            container.create_stream(name).unwrap();
+            let bytes = container.into_inner().into_inner();
+            check(&bytes, "a.xls", Some(Format::Spreadsheet));
+        }
     }
 }

@@ -210,8 +210,9 @@ fn normalise(document: &mut Document) {
 /// Whether a text is known to be clean without looking its characters up in tables, as most texts are.
 fn is_clean(text: &str) -> bool {
     let is_plain = |c: char| {
-        matches!(c, '\t' | '\n' | ' '..='~' | '\u{a0}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '‐'..='‧' | '①'..='⓿'
-            | '、'..='】' | '一'..='鿿' | '가'..='힣')
+        matches!(c, '\t' | '\n' | ' '..='~' | '\u{a0}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '‐'..='‧'
+            | '←'..='\u{2328}' | '\u{232b}'..='\u{2adb}' | '、'..='】' | 'ㄱ'..='ㆎ' | '一'..='鿿' | '가'..='힣'
+            | '！'..='￮')
     };
     text.trim().len() == text.len() && text.chars().all(is_plain)
 }

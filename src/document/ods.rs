@@ -3,7 +3,7 @@
 //! A cell of ODS holds its text as the program shows it (dates, percent, currency), which is what is read here; the
 //! workbook library that reads the other formats returns bare numbers and expands repeated rows without regard to
 //! memory. Repeated rows and cells are repeated up to a limit, merged cells count for every cell they cover, hidden
-//! sheets are left out and named.
+//! sheets are left out and named. Comments and the text of shapes follow the rows; charts and pictures are not read.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
 use super::package::{Package, attribute, for_each_element};
-use super::sheet::{Area, Sheet};
+use super::sheet::{Area, Remark, Sheet};
 use super::{Budget, Document, Warning, table};
 
 /// Copies of a repeated row or cell that holds text; programs repeat empty rows by the million, full ones rarely.
@@ -65,6 +65,7 @@ pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warn
             Ok(Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
         }
     }
+    workbook.n_remarks_open = 0;
     workbook.end("table", budget)?;
     warnings.append(&mut workbook.warnings);
     Ok((workbook.document, warnings))
@@ -98,8 +99,10 @@ struct Workbook {
     merged: Option<Area>,
     cell: Option<String>,
     n_paragraphs_open: u32,
-    /// Depth within elements that are no part of a cell's text: comments, drawings.
-    n_ignored: u32,
+    /// Depth within comments and shapes: what they say is no part of a cell's text.
+    n_remarks_open: u32,
+    /// The text of the innermost of them.
+    remark: String,
 }
 
 impl Workbook {
@@ -109,8 +112,17 @@ impl Workbook {
             value.unwrap_or(1).max(1)
         };
         match element.local_name().as_ref() {
-            "annotation" | "shapes" | "frame" | "custom-shape" => self.n_ignored += 1,
-            _ if self.n_ignored > 0 => {}
+            name if is_remark(name) => {
+                self.end_remark();
+                self.n_remarks_open += 1;
+            }
+            "p" => {
+                self.n_paragraphs_open += 1;
+                self.text("\n");
+            }
+            "line-break" => self.text("\n"),
+            "s" | "tab" => self.text(" "),
+            _ if self.n_remarks_open > 0 => {}
             "table" => {
                 self.end("table", budget)?;
                 let name = attribute(element, "name").unwrap_or_default();
@@ -143,12 +155,6 @@ impl Workbook {
                 });
                 self.cell = Some(String::new());
             }
-            "p" => {
-                self.n_paragraphs_open += 1;
-                self.text("\n");
-            }
-            "line-break" => self.text("\n"),
-            "s" | "tab" => self.text(" "),
             _ => {}
         }
         Ok(())
@@ -156,11 +162,12 @@ impl Workbook {
 
     fn end(&mut self, name: &str, budget: &Budget) -> Result<()> {
         match name {
-            "annotation" | "shapes" | "frame" | "custom-shape" => {
-                self.n_ignored = self.n_ignored.saturating_sub(1);
+            name if is_remark(name) => {
+                self.end_remark();
+                self.n_remarks_open = self.n_remarks_open.saturating_sub(1);
             }
-            _ if self.n_ignored > 0 => {}
             "p" => self.n_paragraphs_open = self.n_paragraphs_open.saturating_sub(1),
+            _ if self.n_remarks_open > 0 => {}
             "table-cell" | "covered-table-cell" => self.end_cell(),
             "table-row" => self.end_row(budget)?,
             "table" => {
@@ -208,14 +215,45 @@ impl Workbook {
         Ok(())
     }
 
-    fn text(&mut self, text: &str) {
-        if self.n_paragraphs_open > 0
-            && self.n_ignored == 0
-            && let Some(cell) = &mut self.cell
+    fn end_remark(&mut self) {
+        let text = std::mem::take(&mut self.remark);
+        if let Some((_, sheet)) = &mut self.sheet
+            && !text.trim().is_empty()
         {
-            cell.push_str(text);
+            let cell = self.cell.is_some().then_some((self.row, self.column));
+            sheet.remarks.push(Remark { cell, text });
         }
     }
+
+    fn text(&mut self, text: &str) {
+        match &mut self.cell {
+            _ if self.n_paragraphs_open == 0 => {}
+            _ if self.n_remarks_open > 0 => self.remark.push_str(text),
+            Some(cell) => cell.push_str(text),
+            None => {}
+        }
+    }
+}
+
+/// Whether an element is a comment or a shape.
+fn is_remark(name: &str) -> bool {
+    matches!(
+        name,
+        "annotation"
+            | "shapes"
+            | "frame"
+            | "custom-shape"
+            | "g"
+            | "rect"
+            | "circle"
+            | "ellipse"
+            | "line"
+            | "connector"
+            | "polyline"
+            | "polygon"
+            | "path"
+            | "caption"
+    )
 }
 
 #[cfg(test)]
@@ -225,25 +263,29 @@ mod tests {
 
     #[test]
     fn cells_read_as_they_are_shown() {
-        let xml = r#"<office:document-content xmlns:office="o" xmlns:table="t" xmlns:text="x" xmlns:style="s"><style:style style:name="ta2"><style:table-properties table:display="false"/></style:style>
-            <table:table table:name="휴가"><table:table-row table:number-rows-repeated="2"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>
+        let xml = r#"<office:document-content xmlns:office="o" xmlns:table="t" xmlns:text="x" xmlns:style="s" xmlns:draw="d"><style:style style:name="ta2"><style:table-properties table:display="false"/></style:style>
+            <table:table table:name="휴가"><table:shapes><draw:frame><draw:text-box><text:p>결재</text:p></draw:text-box></draw:frame></table:shapes><table:table-row table:number-rows-repeated="2"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>
             <table:table-row><table:table-cell><text:p>이름</text:p></table:table-cell><table:table-cell><text:p>비율</text:p></table:table-cell></table:table-row>
-            <table:table-row><table:table-cell table:number-rows-spanned="2"><text:p>김하나</text:p></table:table-cell><table:table-cell office:value="0.15"><office:annotation><text:p>메모</text:p></office:annotation><text:p>15<text:s/>%</text:p></table:table-cell></table:table-row>
+            <table:table-row><table:table-cell table:number-rows-spanned="2"><text:p>김하나</text:p></table:table-cell><table:table-cell office:value="0.15"><office:annotation><text:p>메모</text:p></office:annotation><text:p>15<text:s/>%</text:p></table:table-cell><table:table-cell><draw:g><draw:rect><text:p>글상</text:p><text:p>자</text:p></draw:rect><draw:line/></draw:g></table:table-cell></table:table-row>
             <table:table-row table:number-rows-repeated="1048570"><table:covered-table-cell/><table:table-cell><text:p>20%</text:p></table:table-cell></table:table-row></table:table>
             <table:table table:name="숨김" table:style-name="ta2"><table:table-row><table:table-cell><text:p>비밀</text:p></table:table-cell></table:table-row></table:table></office:document-content>"#;
         let bytes = zipped(&[("content.xml", xml.as_bytes())]);
         let (document, warnings) = parse(&bytes, &Budget::standard()).unwrap();
-        let found: Vec<(u32, &str)> = document
+        let mut found: Vec<(Option<u32>, &str)> = document
             .blocks
             .iter()
-            .take(2)
-            .map(|block| (block.location.row.unwrap(), block.text.as_str()))
+            .map(|block| (block.location.row, block.text.as_str()))
             .collect();
+        // Of the repeated last row two are enough to see.
+        found.drain(2..found.len() - 3);
         assert_eq!(
             found,
             [
-                (4, "이름: 김하나\n비율: 15 %"),
-                (5, "이름: 김하나\n비율: 20%")
+                (Some(4), "이름: 김하나\n비율: 15 %"),
+                (Some(5), "이름: 김하나\n비율: 20%"),
+                (Some(4), "메모"),
+                (Some(4), "글상\n자"),
+                (None, "결재"),
             ]
         );
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The cells of one sheet, gathered in any order, → records.
+//! The cells of one sheet, gathered in any order, → records; after them what stands on the sheet beside its cells.
 //!
 //! Only cells that hold text cost anything, so that a cell in the last row of an empty sheet is no danger.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::table::{self, Row};
-use super::{Block, Budget};
+use super::{Block, BlockKind, Budget, Location};
 
 /// Copies of merged cells that are made in one sheet; a merge over whole columns must not fill the memory.
 const MAX_MERGED_COPIES: u32 = 200_000;
@@ -19,13 +19,23 @@ pub(super) struct Area {
     pub(super) last: (u32, u32),
 }
 
+/// Text that stands on a sheet beside its cells: a comment, a text box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remark {
+    /// Row and column, from 0, of the cell it belongs to or begins over, if it has one.
+    pub(super) cell: Option<(u32, u32)>,
+    pub(super) text: String,
+}
+
 /// A sheet that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Sheet {
     /// The merged cells.
     pub(super) merged: Vec<Area>,
-    /// Formulas whose result the program did not save.
-    pub(super) n_unsaved_formulas: usize,
+    /// What stands beside the cells, in any order.
+    pub(super) remarks: Vec<Remark>,
+    /// What could not be read of it, in words for a person.
+    pub(super) problems: Vec<String>,
     rows: BTreeMap<u32, Row>,
     n_inserted: usize,
 }
@@ -53,11 +63,23 @@ impl Sheet {
         Ok(())
     }
 
-    /// The sheet's rows as blocks; its tables are counted from `first_table`.
+    /// The sheet's rows as blocks, then its remarks from top to bottom; its tables are counted from `first_table`.
     pub(super) fn into_blocks(mut self, name: &str, first_table: u32) -> Vec<Block> {
         self.fill_merged();
         let rows: Vec<Row> = self.rows.into_values().collect();
-        table::record_blocks(&rows, Some(name), first_table)
+        let mut blocks = table::record_blocks(&rows, Some(name), first_table);
+        self.remarks
+            .sort_by_key(|remark| remark.cell.unwrap_or((u32::MAX, u32::MAX)));
+        blocks.extend(self.remarks.into_iter().map(|remark| Block {
+            kind: BlockKind::Paragraph,
+            text: without_blank_lines(&remark.text),
+            location: Location {
+                sheet: Some(name.to_owned()),
+                row: remark.cell.map(|(row, _)| row.saturating_add(1)),
+                ..Location::default()
+            },
+        }));
+        blocks
     }
 
     /// A merged cell's value stands for all that it covers. A title over the whole width of its row stays one cell.
@@ -90,4 +112,13 @@ impl Sheet {
             }
         }
     }
+}
+
+fn without_blank_lines(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join("\n")
 }

@@ -50,6 +50,7 @@ CREATE TABLE chunks(
   ordinal             INTEGER NOT NULL,
   page                INTEGER,
   page_is_approximate INTEGER NOT NULL,
+  page_label          TEXT,           -- not in the first indexes of this format: see `has_page_labels`
   sheet               TEXT,
   row                 INTEGER,
   line                INTEGER,
@@ -105,8 +106,17 @@ fn set_up(path: &Path, embedder: &EmbedderId) -> Result<Connection> {
             insert.execute(params!["dimension", i64::try_from(embedder.dimension)?])?;
         }
         transaction.commit()?;
+    } else if !has_page_labels(&db)? {
+        db.execute_batch("ALTER TABLE chunks ADD COLUMN page_label TEXT")?;
     }
     Ok(db)
+}
+
+/// Whether chunks have a column for their page's label. An index made before there was one gets it when it is next
+/// opened for writing; programs of that time read and change the index as ever.
+pub(super) fn has_page_labels(db: &Connection) -> Result<bool> {
+    let columns = "SELECT count(*) FROM pragma_table_info('chunks') WHERE name = 'page_label'";
+    Ok(db.query_row(columns, [], |row| row.get(0))?)
 }
 
 /// Opens the database for reading and pins its state: what others write from now on is not seen.

@@ -309,6 +309,7 @@ mod tests {
             path: vec!["규칙".to_owned(), section.to_owned()],
             location: Location {
                 page: Some(1),
+                page_label: Some("iv".to_owned()),
                 section: vec![section.to_owned()],
                 ..Location::default()
             },
@@ -399,6 +400,30 @@ mod tests {
         assert_eq!(section[1].chunk, chunks[1].chunk);
         let terms = ["육아", "복직", "없는"].map(str::to_owned);
         assert_eq!(reader.document_frequencies(&terms).unwrap(), [2, 1, 0]);
+    }
+
+    #[test]
+    fn an_index_from_before_page_labels_is_read_and_gets_them() {
+        let bench = bench();
+        let path = bench.documents.join("규칙.txt");
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        writer.replace(&file(&path), &new_chunks(&LEAVE)).unwrap();
+        drop(writer);
+        let db = rusqlite::Connection::open(bench.folder.join(database::FILE_NAME)).unwrap();
+        db.execute_batch("ALTER TABLE chunks DROP COLUMN page_label")
+            .unwrap();
+        drop(db);
+        let found = || {
+            let reader = Reader::open(&bench.folder).unwrap();
+            let id = reader.lexical(&lexical::terms("복직"), 1).unwrap()[0].id;
+            let location = reader.chunks(&[id]).unwrap().remove(0).chunk.location;
+            (location.page, location.page_label)
+        };
+        assert_eq!(found(), (Some(1), None));
+        let mut writer = Writer::open(&bench.folder, &embedder()).unwrap();
+        assert_eq!(found(), (Some(1), None));
+        writer.replace(&file(&path), &new_chunks(&LEAVE)).unwrap();
+        assert_eq!(found(), (Some(1), Some("iv".to_owned())));
     }
 
     #[test]

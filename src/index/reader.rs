@@ -16,11 +16,6 @@ use crate::chunk::Chunk;
 use crate::document::Location;
 use crate::embedding::EmbedderId;
 
-const CHUNK_COLUMNS: &str =
-    "chunks.id, files.source, ordinal, text, sections.path, page, page_is_approximate,
-     sections.headings, sheet, row, line
-     FROM chunks JOIN sections ON sections.id = section_id JOIN files ON files.id = file_id";
-
 /// Candidates by quantised similarity beyond the results asked for; their exact similarity then decides. Also what the
 /// search in the graph keeps open (`ef`).
 const SPARE_CANDIDATES: usize = 54;
@@ -43,6 +38,8 @@ pub struct Reader {
     pub(super) folder: PathBuf,
     paths: Paths,
     embedder: EmbedderId,
+    /// Asks for chunks; a `WHERE` is to follow.
+    select_chunks: String,
     /// What may be found, when not all may.
     allowed: Option<Allowed>,
     /// Every question asks more than once for the chunks after the cache of postings, and how many chunks there are.
@@ -64,12 +61,14 @@ impl Reader {
             caches = Caches::open(&db, folder)?;
         }
         let embedder = database::embedder(&db)?;
+        let select_chunks = select_chunks(database::has_page_labels(&db)?);
         Ok(Reader {
             db,
             caches,
             folder: folder.to_owned(),
             paths: Paths::new(folder)?,
             embedder,
+            select_chunks,
             allowed: None,
             newer: OnceCell::new(),
             n_chunks: OnceCell::new(),
@@ -516,7 +515,7 @@ impl Reader {
     pub fn chunks(&self, ids: &[ChunkId]) -> Result<Vec<StoredChunk>> {
         let mut select = self
             .db
-            .prepare_cached(&format!("SELECT {CHUNK_COLUMNS} WHERE chunks.id = ?"))?;
+            .prepare_cached(&format!("{} WHERE chunks.id = ?", self.select_chunks))?;
         ids.iter()
             .map(|id| {
                 select
@@ -533,7 +532,8 @@ impl Reader {
     /// When the database cannot be read or the number is unknown.
     pub fn section_of(&self, id: ChunkId) -> Result<Vec<StoredChunk>> {
         let mut select = self.db.prepare_cached(&format!(
-            "SELECT {CHUNK_COLUMNS} WHERE section_id = (SELECT section_id FROM chunks WHERE id = ?) ORDER BY ordinal"
+            "{} WHERE section_id = (SELECT section_id FROM chunks WHERE id = ?) ORDER BY ordinal",
+            self.select_chunks
         ))?;
         let chunks: Vec<StoredChunk> = select
             .query_map([id.0], |row| Ok(stored_chunk(row)))?
@@ -554,6 +554,20 @@ impl Reader {
     }
 }
 
+/// What [`stored_chunk`] takes, without a `WHERE`.
+fn select_chunks(has_page_labels: bool) -> String {
+    let page_label = if has_page_labels {
+        "page_label"
+    } else {
+        "NULL"
+    };
+    format!(
+        "SELECT chunks.id, files.source, ordinal, text, sections.path, page, page_is_approximate, {page_label},
+         sections.headings, sheet, row, line
+         FROM chunks JOIN sections ON sections.id = section_id JOIN files ON files.id = file_id"
+    )
+}
+
 fn stored_chunk(row: &Row<'_>) -> Result<StoredChunk> {
     Ok(StoredChunk {
         id: ChunkId(row.get(0)?),
@@ -565,11 +579,11 @@ fn stored_chunk(row: &Row<'_>) -> Result<StoredChunk> {
             location: Location {
                 page: row.get(5)?,
                 page_is_approximate: row.get(6)?,
-                page_label: None,
-                section: serde_json::from_str(row.get_ref(7)?.as_str()?)?,
-                sheet: row.get(8)?,
-                row: row.get(9)?,
-                line: row.get(10)?,
+                page_label: row.get(7)?,
+                section: serde_json::from_str(row.get_ref(8)?.as_str()?)?,
+                sheet: row.get(9)?,
+                row: row.get(10)?,
+                line: row.get(11)?,
             },
         },
     })

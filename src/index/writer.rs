@@ -492,8 +492,8 @@ fn insert_chunks(
     let mut insert_section =
         db.prepare_cached("INSERT INTO sections(file_id, path, headings) VALUES(?, ?, ?)")?;
     let mut insert_chunk = db.prepare_cached(
-        "INSERT INTO chunks(section_id, vector_id, ordinal, page, page_is_approximate, sheet, row, line, text)
-         VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO chunks(section_id, vector_id, ordinal, page, page_is_approximate, page_label, sheet, row, line, text)
+         VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let mut insert_terms =
         db.prepare_cached("INSERT INTO terms(rowid, heading, body) VALUES(?, ?, ?)")?;
@@ -520,6 +520,7 @@ fn insert_chunks(
             u32::try_from(ordinal)?,
             chunk.location.page,
             chunk.location.page_is_approximate,
+            chunk.location.page_label,
             chunk.location.sheet,
             chunk.location.row,
             chunk.location.line,

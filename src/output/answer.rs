@@ -181,15 +181,19 @@ fn source_lines(citations: &[Citation], language: Language) -> Vec<(usize, Strin
 fn source_documents(asked: &Asked) -> Vec<Value> {
     let documents = asked.passages.iter().map(|passage| {
         let location = passage.location();
+        let mut metadata = json!({
+            "source": passage.source,
+            "page": location.page,
+            "section": location.section,
+            "row": location.row,
+            "sheet": location.sheet,
+        });
+        if let Some(label) = &location.page_label {
+            metadata["page_label"] = json!(label);
+        }
         json!({
             "page_content": passage.text(),
-            "metadata": {
-                "source": passage.source,
-                "page": location.page,
-                "section": location.section,
-                "row": location.row,
-                "sheet": location.sheet,
-            },
+            "metadata": metadata,
             "similarity": rounded(passage.similarity),
         })
     });

@@ -86,9 +86,32 @@ pub(super) fn open(bytes: &[u8], budget: &Budget) -> Result<File> {
     })
 }
 
+/// Loads a file without the elements of its logical structure, of which there can be more than of all else together.
 fn load(bytes: &[u8], budget: &Budget) -> lopdf::Result<Document> {
     let options = LoadOptions::with_max_decompressed_size(budget.max_part_bytes);
+    let filtered = LoadOptions {
+        filter: Some(without_structure),
+        ..options.clone()
+    };
+    let document = Document::load_mem_with_options(bytes, filtered)?;
+    if document.is_encrypted() || document.page_iter().next().is_some() {
+        return Ok(document);
+    }
+    // Only when all is loaded does lopdf search a file for its objects because their table leads to no page.
     Document::load_mem_with_options(bytes, options)
+}
+
+fn without_structure(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
+    let is_structure = |dictionary: &Dictionary| dictionary.has_type(b"StructElem");
+    if object.as_dict().is_ok_and(is_structure) {
+        return None;
+    }
+    // What is returned is used of objects that are packed in streams, and those are no streams themselves.
+    let packed = match object.as_stream() {
+        Ok(_) => Object::Null,
+        Err(_) => object.clone(),
+    };
+    Some((id, packed))
 }
 
 /// Why an encrypted file is not read.
@@ -296,6 +319,38 @@ mod tests {
             .as_stream()
             .unwrap();
         assert!(stream.content.starts_with(b"BT (cut off"), "{stream:?}");
+    }
+
+    #[test]
+    fn structure_is_left_out_and_all_else_is_there() {
+        use lopdf::dictionary;
+        let mut made = Document::with_version("1.7");
+        let pages = made.new_object_id();
+        let content = made.add_object(lopdf::Stream::new(dictionary! {}, b"BT ET".to_vec()));
+        let page = made.add_object(dictionary! {
+            "Type" => "Page", "Parent" => pages, "Contents" => content,
+        });
+        let kids = vec![Object::Reference(page)];
+        let tree = dictionary! { "Type" => "Pages", "Kids" => kids, "Count" => 1 };
+        made.objects.insert(pages, Object::Dictionary(tree));
+        let element = made.add_object(dictionary! { "Type" => "StructElem", "S" => "P" });
+        let other = made.add_object(dictionary! { "S" => "P" });
+        let catalog = made.add_object(dictionary! { "Type" => "Catalog", "Pages" => pages });
+        made.trailer.set("Root", catalog);
+        let (mut plain, mut packed) = (Vec::new(), Vec::new());
+        made.clone().save_to(&mut plain).unwrap();
+        made.save_modern(&mut packed).unwrap();
+        for bytes in [plain, packed] {
+            let file = open(&bytes, &Budget::standard()).unwrap();
+            assert_eq!(file.pages, [page]);
+            let has = |id| file.document.get_dictionary(id).is_ok();
+            assert_eq!(
+                [pages, page, other, catalog, element].map(has),
+                [true, true, true, true, false]
+            );
+            let content = file.document.get_object(content).unwrap();
+            assert_eq!(content.as_stream().unwrap().content, b"BT ET");
+        }
     }
 
     #[test]

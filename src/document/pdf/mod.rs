@@ -25,6 +25,7 @@ mod page_labels;
 mod painting;
 mod paragraphs;
 mod quick_hash;
+mod repainting;
 mod report;
 mod spacing;
 mod standard_widths;

@@ -3,10 +3,8 @@
 //! Painting the same glyph twice at one place (fake bold) leaves one. Marked content that says what it stands for
 //! (`/ActualText`) is replaced, hidden layers are left out.
 
-use std::collections::HashMap;
-
 use super::geometry::Frame;
-use super::quick_hash::QuickHash;
+use super::repainting::Painted;
 
 /// Marked content deeper than this is not told apart any more.
 const MAX_MARKS: usize = 512;
@@ -19,9 +17,6 @@ const WORD_GAP_EM: f32 = 0.17;
 
 /// How far back a glyph may be set over the one before it, in em, and still follow it.
 const OVERLAP_EM: f32 = 0.4;
-
-/// Equal glyphs closer than this many em are one glyph painted twice to look bold.
-const FAKE_BOLD_EM: f32 = 0.1;
 
 /// Lines and boxes thinner than this, in points, can be the rule of a table; those shorter than this cannot.
 const RULE_THICKNESS: f32 = 3.0;
@@ -118,8 +113,7 @@ pub(super) struct Page {
 pub(super) struct Memory {
     marks: Vec<Mark>,
     n_marks_too_deep: usize,
-    seen: HashMap<Spot, u32, QuickHash>,
-    n_shows: u32,
+    painted: Painted,
 }
 
 #[derive(Debug)]
@@ -129,23 +123,14 @@ struct Mark {
     furniture: bool,
 }
 
-/// A glyph at a place, coarsely.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Spot {
-    character: char,
-    cell: i32,
-    column: i32,
-    row: i32,
-}
-
 impl Page {
     /// An empty page that takes over the room another page has grown, for as many glyphs.
     pub(super) fn after(memory: Memory) -> Page {
-        let mut seen = memory.seen;
-        seen.clear();
+        let mut painted = memory.painted;
+        painted.clear();
         Page {
             memory: Memory {
-                seen,
+                painted,
                 ..Memory::default()
             },
             ..Page::default()
@@ -154,7 +139,7 @@ impl Page {
 
     /// Starts a string: glyphs of one string never count as painted twice.
     pub(super) fn begin_show(&mut self) {
-        self.memory.n_shows = self.memory.n_shows.wrapping_add(1);
+        self.memory.painted.begin_string();
     }
 
     /// Paints one glyph from `start` to `end` along the pen's baseline.
@@ -188,7 +173,7 @@ impl Page {
         }
         if let Some(character) = text.chars().next().filter(|c| !c.is_whitespace()) {
             self.n_glyphs += 1;
-            if self.is_painted_again(character, pen, start) {
+            if self.memory.painted.is_repainted(character, pen, start) {
                 if let Some(run) = self.runs.last_mut() {
                     run.bold = true;
                 }
@@ -219,45 +204,6 @@ impl Page {
                 furniture,
             }),
         }
-    }
-
-    fn is_painted_again(&mut self, character: char, pen: &Pen, start: f32) -> bool {
-        let reach = pen.em * FAKE_BOLD_EM;
-        let cell = 2.0 * reach;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "places saturate far outside any page"
-        )]
-        // Rounds down what lies within half a million cells, without the call that `floor` costs.
-        let whole = |value: f32| (value + 65_536.0) as i32;
-        let place = |position: f32| whole(position / cell);
-        // Grids of different font sizes must not be mixed up.
-        let grid = whole(cell * 64.0);
-        let (left, right) = (place(start - reach), place(start + reach));
-        let (above, below) = (place(pen.baseline - reach), place(pen.baseline + reach));
-        let spot = |column: i32, row: i32| Spot {
-            character,
-            cell: grid,
-            column,
-            row,
-        };
-        let n_shows = self.memory.n_shows;
-        let seen = &self.memory.seen;
-        let is_seen = |column, row| {
-            let show = seen.get(&spot(column, row));
-            show.is_some_and(|&show| show != n_shows)
-        };
-        // Mostly all four corners of the reach lie in one cell.
-        let again = is_seen(left, above)
-            || (left != right && is_seen(right, above))
-            || (above != below && is_seen(left, below))
-            || (left != right && above != below && is_seen(right, below));
-        if again {
-            return true;
-        }
-        let spot = spot(place(start), place(pen.baseline));
-        self.memory.seen.insert(spot, n_shows);
-        false
     }
 
     /// Whether word spaces are painted as glyphs, not only left free. Korean has a space for about four syllables.

@@ -1,82 +1,60 @@
-//! Spreadsheets (XLSX, XLSM, XLSB, XLS; ODS by [`ods`]) → one record a row, each value beside its column's name.
+//! Spreadsheets (XLSX, XLSM, XLSB; XLS by [`xls`], ODS by [`ods`]) → one record a row, each value beside its column's
+//! name; after a sheet's rows the text of its shapes and its comments.
 //!
 //! Values read as the program shows them where the format can be known: dates, times, percent, thousands. Merged
 //! cells count for every cell they cover; hidden sheets are left out and named; formulas whose result was not saved
-//! are counted in a warning. Rows keep their numbers. Charts, comments and drawings are not read; drawings with text in
-//! them are counted.
+//! are counted in a warning. Rows keep their numbers. Charts are not read.
+
+mod binary;
+mod remarks;
+mod xls;
 
 use std::collections::HashSet;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use calamine::{
-    Data, Dimensions, ExcelDateTime, Reader, SheetType, SheetVisible, Xls, XlsError, Xlsb, Xlsx,
-};
+use anyhow::{Result, anyhow};
+use calamine::{Data, Dimensions, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsb, Xlsx};
 
 use super::package::Package;
 use super::sheet::{Area, Sheet};
 use super::{Budget, Document, Warning, number_format, ods, table};
 
-/// Cells of the grids that an XLS file may span: calamine holds all of them, used or not, at about 60 bytes each.
-const MAX_GRID_CELLS: u64 = 8 << 20;
-
-/// Cells that calamine reserves address space for because a sheet's declared size says so.
-const MAX_RESERVED_CELLS: u64 = 32 << 20;
-
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     if !bytes.starts_with(b"PK") {
-        return parse_xls(bytes, budget);
+        return xls::parse(bytes, budget);
     }
-    let Parts {
-        names,
-        n_drawings_with_text,
-    } = check_parts(bytes, budget)?;
-    if names.iter().any(|name| name == "content.xml") {
-        return ods::parse(bytes, budget);
-    }
-    let (document, mut warnings) = if names.iter().any(|name| name == "xl/workbook.bin") {
-        parse_xlsb(bytes, budget)
+    let mut package = Package::open(bytes, budget)?;
+    check_parts(&mut package)?;
+    if package.contains("content.xml") {
+        ods::parse(bytes, budget)
+    } else if package.contains("xl/workbook.bin") {
+        parse_xlsb(bytes, &mut package, budget)
     } else {
-        parse_xlsx(bytes, budget)
-    }?;
-    if n_drawings_with_text > 0 {
-        warnings.push(Warning(format!(
-            "{n_drawings_with_text} drawings with text in their shapes: not read"
-        )));
+        parse_xlsx(bytes, &mut package, budget)
     }
-    Ok((document, warnings))
-}
-
-/// The parts of a workbook.
-struct Parts {
-    names: Vec<String>,
-    n_drawings_with_text: usize,
 }
 
 /// calamine unpacks without a limit: the parts that it reads are unpacked once before, only to be measured.
-fn check_parts(bytes: &[u8], budget: &Budget) -> Result<Parts> {
-    let mut package = Package::open(bytes, budget)?;
-    let names = package.names();
-    let mut n_drawings_with_text = 0;
-    for name in &names {
+fn check_parts(package: &mut Package<'_>) -> Result<()> {
+    for name in package.names() {
         if [".xml", ".bin", ".rels"]
             .iter()
             .any(|ending| name.ends_with(ending))
         {
-            let part = package.read(name)?.unwrap_or_default();
-            let has_text = || part.windows(5).any(|tag| tag == b"<a:t>");
-            n_drawings_with_text += usize::from(name.starts_with("xl/drawings/") && has_text());
+            package.read(&name)?;
         }
     }
-    Ok(Parts {
-        names,
-        n_drawings_with_text,
-    })
+    Ok(())
 }
 
-fn parse_xlsx(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
+fn parse_xlsx(
+    bytes: &[u8],
+    package: &mut Package<'_>,
+    budget: &Budget,
+) -> Result<(Document, Vec<Warning>)> {
     let mut workbook = Xlsx::new(Cursor::new(bytes)).map_err(damaged)?;
     let sheets = workbook.sheets_metadata().to_vec();
+    let parts = remarks::sheet_parts(package)?;
     read_sheets(&sheets, budget, |name| {
         let mut cells = Sheet::default();
         let mut reader = workbook.worksheet_cells_reader(name)?;
@@ -95,21 +73,31 @@ fn parse_xlsx(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)>
         }
         drop(reader);
         if !empty.is_empty() {
+            let mut n_unsaved = 0;
             let mut reader = workbook.worksheet_cells_reader(name)?;
             while let Some(formula) = reader.next_formula()? {
-                let is_unsaved =
-                    !formula.get_value().is_empty() && empty.contains(&formula.get_position());
-                cells.n_unsaved_formulas += usize::from(is_unsaved);
+                let is_formula = !formula.get_value().is_empty();
+                n_unsaved += usize::from(is_formula && empty.contains(&formula.get_position()));
+            }
+            if n_unsaved > 0 {
+                let problem = format!("{n_unsaved} formulas without a saved result");
+                cells.problems.push(problem);
             }
         }
         cells.merged = areas(&workbook.merge_cells_by_sheet_name(name)?);
+        add_remarks(&mut cells, package, parts.get(name), budget);
         Ok(cells)
     })
 }
 
-fn parse_xlsb(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
+fn parse_xlsb(
+    bytes: &[u8],
+    package: &mut Package<'_>,
+    budget: &Budget,
+) -> Result<(Document, Vec<Warning>)> {
     let mut workbook = Xlsb::new(Cursor::new(bytes)).map_err(damaged)?;
     let sheets = workbook.sheets_metadata().to_vec();
+    let parts = remarks::sheet_parts(package)?;
     read_sheets(&sheets, budget, |name| {
         let mut cells = Sheet::default();
         let mut reader = workbook.worksheet_cells_reader(name)?;
@@ -117,34 +105,26 @@ fn parse_xlsb(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)>
             let text = display(&cell.get_value().clone().into(), None);
             cells.insert(cell.get_position(), text, budget)?;
         }
+        add_remarks(&mut cells, package, parts.get(name), budget);
         Ok(cells)
     })
 }
 
-fn parse_xls(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
-    check_grid_size(bytes)?;
-    let mut workbook = Xls::new(Cursor::new(bytes)).map_err(|cause| {
-        if matches!(cause, XlsError::Password) {
-            anyhow!("encrypted with a password")
-        } else {
-            damaged(cause)
+/// Adds what stands beside the cells of a sheet. What cannot be read of it is a problem of the sheet.
+fn add_remarks(
+    sheet: &mut Sheet,
+    package: &mut Package<'_>,
+    part: Option<&String>,
+    budget: &Budget,
+) {
+    let Some(part) = part else { return };
+    match remarks::read(package, part, budget) {
+        Ok(remarks) => sheet.remarks = remarks,
+        Err(cause) => {
+            let problem = format!("text boxes and comments: not read: {cause:#}");
+            sheet.problems.push(problem);
         }
-    })?;
-    let sheets = workbook.sheets_metadata().to_vec();
-    read_sheets(&sheets, budget, |name| {
-        let mut cells = Sheet::default();
-        let range = workbook.worksheet_range(name)?;
-        let (first_row, first_column) = range.start().unwrap_or_default();
-        for (row, column, value) in range.used_cells() {
-            let position = (
-                first_row + u32::try_from(row)?,
-                first_column + u32::try_from(column)?,
-            );
-            cells.insert(position, display(value, None), budget)?;
-        }
-        cells.merged = areas(&workbook.merge_cells_by_sheet_name(name)?);
-        Ok(cells)
-    })
+    }
 }
 
 fn damaged(cause: impl std::fmt::Display) -> anyhow::Error {
@@ -171,14 +151,10 @@ fn read_sheets(
         }
         budget.check_time()?;
         match read(name) {
-            Ok(cells) => {
+            Ok(mut cells) => {
                 n_read += 1;
-                if cells.n_unsaved_formulas > 0 {
-                    warnings.push(Warning(format!(
-                        "sheet {name}: {} formulas without a saved result",
-                        cells.n_unsaved_formulas
-                    )));
-                }
+                let problems = std::mem::take(&mut cells.problems).into_iter();
+                warnings.extend(problems.map(|it| Warning(format!("sheet {name}: {it}"))));
                 let first_table = table::next_table(&document.blocks);
                 document.blocks.extend(cells.into_blocks(name, first_table));
             }
@@ -242,75 +218,6 @@ fn display_date(date: &ExcelDateTime) -> String {
         .to_owned()
 }
 
-/// Refuses an XLS file whose cells span more than calamine can hold: a far-off cell in a small file would otherwise
-/// cost gigabytes.
-fn check_grid_size(bytes: &[u8]) -> Result<()> {
-    const DIMENSIONS: u16 = 0x0200;
-    const PASSWORD: u16 = 0x002F;
-    const END_OF_SHEET: u16 = 0x000A;
-    const CELLS: [u16; 9] = [
-        0x0006, 0x00BD, 0x00D6, 0x00FD, 0x0203, 0x0204, 0x0205, 0x0207, 0x027E,
-    ];
-    let stream = workbook_stream(bytes)?;
-    let mut n_grid_cells = 0_u64;
-    let (mut last_row, mut last_column) = (0, 0);
-    let mut rest = stream.as_slice();
-    while let Some((head, tail)) = rest.split_first_chunk::<4>() {
-        let kind = u16::from_le_bytes([head[0], head[1]]);
-        let n_bytes = usize::from(u16::from_le_bytes([head[2], head[3]]));
-        let data = tail.get(..n_bytes).unwrap_or(tail);
-        rest = tail.get(n_bytes..).unwrap_or_default();
-        let number = |at: usize| match data.get(at..at + 2) {
-            Some(pair) => u64::from(u16::from_le_bytes([pair[0], pair[1]])),
-            None => 0,
-        };
-        match kind {
-            PASSWORD => bail!("encrypted with a password"),
-            DIMENSIONS => {
-                let wide = |at: usize| number(at) | number(at + 2) << 16;
-                let (n_rows, n_columns) = if n_bytes >= 14 {
-                    let n_columns = number(10).saturating_sub(number(8));
-                    (wide(4).saturating_sub(wide(0)), n_columns)
-                } else {
-                    let n_columns = number(6).saturating_sub(number(4));
-                    (number(2).saturating_sub(number(0)), n_columns)
-                };
-                ensure!(
-                    (n_rows + 1) * (n_columns + 1) <= MAX_RESERVED_CELLS,
-                    "damaged workbook: a sheet of {n_rows} rows and {n_columns} columns"
-                );
-            }
-            END_OF_SHEET => {
-                n_grid_cells += (last_row + 1) * (last_column + 1);
-                (last_row, last_column) = (0, 0);
-            }
-            _ if CELLS.contains(&kind) => {
-                last_row = last_row.max(number(0));
-                last_column = last_column.max(number(2));
-            }
-            _ => {}
-        }
-    }
-    n_grid_cells += (last_row + 1) * (last_column + 1);
-    ensure!(
-        n_grid_cells <= MAX_GRID_CELLS,
-        "sheets of {n_grid_cells} cells: ragq reads up to {MAX_GRID_CELLS} of an XLS file"
-    );
-    Ok(())
-}
-
-fn workbook_stream(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut container =
-        cfb::CompoundFile::open(Cursor::new(bytes)).context("damaged OLE container")?;
-    let name = ["/Workbook", "/Book"]
-        .into_iter()
-        .find(|name| container.is_stream(name))
-        .context("damaged workbook: no sheets in it")?;
-    let mut stream = Vec::new();
-    container.open_stream(name)?.read_to_end(&mut stream)?;
-    Ok(stream)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,14 +225,14 @@ mod tests {
 
     /// A workbook of one sheet with these rows of XML cells.
     fn workbook(sheet_xml: &str) -> Vec<u8> {
-        workbook_with_drawing(sheet_xml, "")
+        workbook_with_drawing(sheet_xml, "<wsDr/>")
     }
 
     fn workbook_with_drawing(sheet_xml: &str, drawing: &str) -> Vec<u8> {
         let sheet = format!(
             r#"<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{sheet_xml}</worksheet>"#
         );
-        let parts: [(&str, &str); 7] = [
+        let parts: [(&str, &str); 8] = [
             (
                 "[Content_Types].xml",
                 r#"<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>"#,
@@ -347,6 +254,10 @@ mod tests {
                 r##"<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><numFmts><numFmt numFmtId="170" formatCode="#,##0&quot;원&quot;"/></numFmts><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="9"/><xf numFmtId="170"/></cellXfs></styleSheet>"##,
             ),
             ("xl/worksheets/sheet1.xml", &sheet),
+            (
+                "xl/worksheets/_rels/sheet1.xml.rels",
+                r#"<Relationships><Relationship Id="rId1" Type="x/drawing" Target="../drawings/drawing1.xml"/></Relationships>"#,
+            ),
             ("xl/drawings/drawing1.xml", drawing),
         ];
         zipped(&parts.map(|(name, xml)| (name, xml.as_bytes())))
@@ -410,20 +321,34 @@ mod tests {
     }
 
     #[test]
-    fn text_in_shapes_is_told() {
-        let check = |drawing: &str, expected: &[&str]| {
-            let xml = format!(r#"<row r="1">{}</row></sheetData>"#, text("A1", "휴가"));
-            let bytes = workbook_with_drawing(&xml, drawing);
-            let (_, warnings) = parse(&bytes, &Budget::standard()).unwrap();
-            let found: Vec<&str> = warnings.iter().map(|warning| &*warning.0).collect();
-            assert_eq!(found, expected);
-        };
-        let hidden = "sheet 숨김: hidden, left out";
-        check("<xdr:pic/>", &[hidden]);
-        check(
-            "<xdr:sp><a:p><a:r><a:t>결재</a:t></a:r></a:p></xdr:sp>",
-            &[hidden, "1 drawings with text in their shapes: not read"],
+    fn text_boxes_follow_the_rows() {
+        let xml = format!(
+            r#"<row r="1">{}{}</row><row r="2">{}{}</row></sheetData>"#,
+            text("A1", "이름"),
+            text("B1", "일수"),
+            text("A2", "김하나"),
+            text("B2", "15"),
         );
+        let check = |drawing: &str, expected: (&str, Option<u32>)| {
+            let bytes = workbook_with_drawing(&xml, drawing);
+            let (document, warnings) = parse(&bytes, &Budget::standard()).unwrap();
+            let last = document.blocks.last().unwrap();
+            assert_eq!((last.text.as_str(), last.location.row), expected);
+            assert_eq!(last.location.sheet.as_deref(), Some("휴가"));
+            assert_eq!(warnings.len(), 1, "the hidden sheet: {warnings:?}");
+        };
+        let row = ("이름: 김하나\n일수: 15", Some(2));
+        check("<wsDr/>", row);
+        let shape = "<wsDr><twoCellAnchor><from><col>3</col><row>0</row></from><sp><txBody><p><r><t>결재</t></r></p><p/></txBody></sp></twoCellAnchor></wsDr>";
+        check(shape, ("결재", Some(1)));
+        let problem = "sheet 휴가: text boxes and comments: not read: ill-formed document";
+        let (document, warnings) = parse(
+            &workbook_with_drawing(&xml, "<wsDr></sp>"),
+            &Budget::standard(),
+        )
+        .unwrap();
+        assert_eq!(document.blocks.len(), 1);
+        assert!(warnings[0].0.starts_with(problem), "{warnings:?}");
     }
 
     #[test]
