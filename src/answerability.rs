@@ -236,12 +236,12 @@ mod tests {
     #[test]
     fn nothing_found_is_not_answerable() {
         let weights = [("휴직".to_string(), 1.0)];
+        let question = Question::parse("휴직").unwrap();
         let judgement = judge(
             &builtin().unwrap(),
+            &question,
             &weights,
             &Retrieval::default(),
-            0.9,
-            100,
         );
         assert!(!judgement.unwrap().answerable);
     }

@@ -23,8 +23,8 @@
 //! | [`answer`] | text | [`Answer`](answer::Answer): citations resolved and checked |
 //!
 //! [`ingest`] and [`ask`] connect the stages and are the only modules that know all of them. A stage takes data and returns
-//! data: it does not print, read arguments or reach for the network. [`hub`] finds model files; [`evaluation`]
-//! measures answers; [`fs`], [`hint`] and [`sentence`] are what several stages share.
+//! data: it does not print, read arguments or reach for the network. [`alignment`] and [`expectation`] tell how well a text
+//! fits a question; [`hub`] finds model files; [`evaluation`] measures answers; [`fs`], [`hint`] and [`sentence`] are what several stages share.
 
 pub mod ingest;
 
@@ -55,6 +55,8 @@ pub mod generation;
 pub mod answer;
 
 pub mod alignment;
+
+pub mod expectation;
 
 pub mod evaluation;
 

@@ -19,19 +19,8 @@ pub struct Question {
     pub text: String,
     /// The words that carry meaning, without particles, in order, each once.
     pub words: Vec<String>,
-    /// What kind of answer would satisfy.
-    pub kind: Kind,
     /// Which language the answer should be in.
     pub language: Language,
-}
-
-/// What a question asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A number, an amount, a date, a period.
-    Quantity,
-    /// Anything else.
-    Other,
 }
 
 /// Language of an answer.
@@ -366,12 +355,6 @@ const TAILS: &[&str] = &[
     "알려줘",
 ];
 
-/// Words that ask for a number, an amount, a date or a period.
-const QUANTITY: &[&str] = &[
-    "얼마", "몇", "며칠", "언제", "기간", "기한", "금액", "비율", "한도", "최대", "최소", "이내",
-    "횟수", "나이", "연령", "시간", "how much", "how many", "how long", "when",
-];
-
 /// How verbs and adjectives end inside a question. A noun of three or more characters rarely ends so.
 const PREDICATE_ENDINGS: &[&str] = &[
     "하면", "으면", "되면", "리면", "오면", "가면", "나면", "주면", "두면", "려면", "려고", "느라",
@@ -412,11 +395,6 @@ impl Question {
             bail!("the question has {n_chars} characters, at most {MAX_CHARS} are read");
         }
         let lower = text.to_lowercase();
-        let kind = if QUANTITY.iter().any(|word| lower.contains(word)) {
-            Kind::Quantity
-        } else {
-            Kind::Other
-        };
         let is_hangul = |character: char| matches!(character, '가'..='힣' | 'ㄱ'..='ㆎ');
         let language = if !text.contains(is_hangul)
             && text.contains(|character: char| character.is_ascii_alphabetic())
@@ -427,7 +405,6 @@ impl Question {
         };
         Ok(Question {
             words: words(&lower),
-            kind,
             language,
             text,
         })
@@ -511,16 +488,15 @@ mod tests {
     }
 
     #[test]
-    fn kind_and_language() {
-        let question = Question::parse("휴직은 최대 몇 년인가요?").unwrap();
-        assert_eq!(
-            (question.kind, question.language),
-            (Kind::Quantity, Language::Korean)
-        );
-        let question = Question::parse("Who approves leave?").unwrap();
-        assert_eq!(
-            (question.kind, question.language),
-            (Kind::Other, Language::English)
-        );
+    fn language() {
+        let check = |question: &str, expected| {
+            assert_eq!(
+                Question::parse(question).unwrap().language,
+                expected,
+                "{question}"
+            );
+        };
+        check("휴직은 최대 몇 년인가요?", Language::Korean);
+        check("Who approves leave?", Language::English);
     }
 }
