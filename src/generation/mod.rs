@@ -17,6 +17,7 @@ mod sampling;
 mod softmax;
 mod tokenizer;
 mod weights;
+mod workers;
 
 pub use extract::Extract;
 pub use local_model::{Completion, Finish, LocalModel};

@@ -488,7 +488,7 @@ impl Linear {
         Ok(y)
     }
 
-    /// Several projections of the same input, which is rounded only once for those that multiply it rounded.
+    /// Several projections of the same input, which is rounded once and multiplied in one step where they are packed.
     ///
     /// # Errors
     /// When the shapes do not fit or the device has no room.
@@ -496,20 +496,24 @@ impl Linear {
         linears: [&Linear; N],
         x: &Tensor,
     ) -> Result<[Tensor; N]> {
-        let is_packed = |linear: &&Linear| matches!(linear.matrix, Matrix::Packed(_));
-        let rounded = if linears.iter().any(is_packed) {
-            Some(round(x)?)
+        let packed = linears.iter().filter_map(|linear| match &linear.matrix {
+            Matrix::Packed(matrix) => Some(matrix),
+            Matrix::Quantized(_) | Matrix::Plain(_) => None,
+        });
+        let packed: Vec<&PackedMatrix> = packed.collect();
+        let products = if packed.is_empty() {
+            Vec::new()
         } else {
-            None
+            PackedMatrix::multiply_together(&packed, &round(x)?)?
         };
+        let mut products = products.into_iter();
         let outputs = linears
             .iter()
             .map(|linear| {
-                let y = match (&linear.matrix, &rounded) {
-                    (Matrix::Packed(weight), Some(rounded)) => weight.multiply(rounded)?,
-                    (Matrix::Packed(weight), None) => weight.multiply(&round(x)?)?,
-                    (Matrix::Quantized(weight), _) => x.apply_op1_no_bwd(weight)?,
-                    (Matrix::Plain(weight), _) => x.matmul(&weight.t()?)?,
+                let y = match &linear.matrix {
+                    Matrix::Packed(_) => products.next().context("a projection gave no output")?,
+                    Matrix::Quantized(weight) => x.apply_op1_no_bwd(weight)?,
+                    Matrix::Plain(weight) => x.matmul(&weight.t()?)?,
                 };
                 linear.finish(x, y)
             })
