@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 
 use super::attention::LayerCache;
 use super::config::{ModelConfig, RopePairing};
+use super::gating::gated;
 use super::rope::RopeTable;
 use super::weights::{Embedding, Linear, Part, Weights};
 
@@ -215,22 +216,21 @@ impl Layer {
         let normed = self.attention_norm.forward(x)?;
         let projections = [&self.query, &self.key, &self.value];
         let [queries, keys, values] = Linear::forward_together(projections, &normed)?;
-        let mut queries = self.heads(&queries, self.query_norm.as_ref())?;
+        let queries = self.heads(&queries, self.query_norm.as_ref())?;
         let keys = self.heads(&keys, self.key_norm.as_ref())?;
         let values = self.heads(&values, None)?;
-        queries = rope.turn(&queries, position)?;
+        let mut queries = rope.turn(queries, position)?;
         if let Some(scale) = query_scale {
             queries = queries.broadcast_mul(scale)?;
         }
-        cache.store(&rope.turn(&keys, position)?, &values, position)?;
+        cache.store(&rope.turn(keys, position)?, &values, position)?;
         let attended = cache.attend(&queries, position, self.window)?;
         let attended = attended.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
         let x = (x + self.attention_output.forward(&attended)?)?;
 
         let normed = self.feed_forward_norm.forward(&x)?;
         let [gate, up] = Linear::forward_together([&self.gate, &self.up], &normed)?;
-        let gated = (gate.silu()? * up)?;
-        Ok((x + self.down.forward(&gated)?)?)
+        Ok((x + self.down.forward(&gated(gate, &up)?)?)?)
     }
 
     /// `[tokens, heads · head_dim]` → `[heads, tokens, head_dim]`, contiguous, each head normed if it has a norm.

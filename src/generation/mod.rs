@@ -6,6 +6,8 @@ mod attention;
 mod chat_template;
 mod config;
 mod extract;
+mod few_queries;
+mod gating;
 mod gguf;
 mod llama;
 mod local_model;

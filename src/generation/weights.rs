@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Storage, Tensor};
+use candle_core::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
+use super::attention::on_cpu;
 use super::config::ModelConfig;
 use super::gguf::Gguf;
 use super::lora::{Adapter, LowRank};
@@ -538,14 +539,5 @@ impl Linear {
 /// Rounds `[tokens, width]` to 8 bits.
 fn round(x: &Tensor) -> Result<Activations> {
     let (_, width) = x.dims2()?;
-    let x = x.contiguous()?;
-    let (storage, layout) = x.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else {
-        bail!("activations: expected on the CPU");
-    };
-    let values = layout
-        .contiguous_offsets()
-        .and_then(|(start, end)| storage.as_slice::<f32>().ok()?.get(start..end))
-        .context("activations: expected f32")?;
-    Ok(Activations::new(values, width))
+    on_cpu(&x.contiguous()?, |values| Activations::new(values, width))
 }

@@ -25,6 +25,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::workers::for_each_chunk;
+use crate::simd::widest;
 
 /// Rows of a tile: the 32-bit lanes of a vector.
 const TILE_ROWS: usize = 16;
@@ -32,6 +33,8 @@ const TILE_ROWS: usize = 16;
 const PASS_ROWS: usize = 8;
 /// Products of a run of strips that are worth another thread's while: some microseconds.
 const MIN_PRODUCTS: usize = 1 << 16;
+/// Blocks of activations that are rounded at a time.
+const CHUNK_BLOCKS: usize = 16;
 /// How far ahead of its use a tile is asked for: 4 KB to 16 KB were equally fast.
 #[cfg(target_arch = "x86_64")]
 const PREFETCH_BYTES: usize = 8_192;
@@ -143,10 +146,16 @@ impl Activations {
             values.len() / 32
         ];
         let (values, _) = values.as_chunks::<32>();
-        for_each_chunk(&mut blocks, 1, 256, |index, block| {
-            if let (Some(block), Some(values)) = (block.first_mut(), values.get(index)) {
-                *block = Block::new(values);
-            }
+        for_each_chunk(&mut blocks, CHUNK_BLOCKS, 16, |chunk, blocks| {
+            let values = values.iter().skip(chunk * CHUNK_BLOCKS);
+            widest(
+                #[inline(always)]
+                || {
+                    for (block, values) in blocks.iter_mut().zip(values) {
+                        *block = Block::new(values);
+                    }
+                },
+            );
         });
         Activations {
             blocks,
@@ -156,6 +165,7 @@ impl Activations {
 }
 
 impl Block {
+    #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
@@ -354,21 +364,21 @@ trait Tile: Clone + Send + Sync {
 
 /// Rearranges blocks of `N` bytes, `blocks_per_row` to a row, into tiles; rows that are missing to a full tile are 0.
 fn pack<T: Tile, const N: usize>(bytes: &[u8], blocks_per_row: usize) -> Vec<T> {
-    let strips = bytes.chunks(TILE_ROWS * blocks_per_row * N);
-    let n_tiles = strips.len() * blocks_per_row;
-    let mut tiles = Vec::with_capacity(n_tiles);
+    let strips: Vec<&[u8]> = bytes.chunks(TILE_ROWS * blocks_per_row * N).collect();
+    let mut tiles = Vec::with_capacity(strips.len() * blocks_per_row);
     ask_for_large_pages(&tiles);
-    tiles.resize(n_tiles, T::empty());
-    let per_strip = tiles.par_chunks_mut(blocks_per_row.max(1));
-    per_strip
-        .zip(bytes.par_chunks(TILE_ROWS * blocks_per_row * N))
-        .for_each(|(tiles, strip)| {
-            for (row, blocks) in strip.chunks_exact(blocks_per_row * N).enumerate() {
-                for (tile, block) in tiles.iter_mut().zip(blocks.chunks_exact(N)) {
-                    tile.set_row(row, block);
-                }
+    (0..strips.len() * blocks_per_row)
+        .into_par_iter()
+        .map(|index| {
+            let mut tile = T::empty();
+            let rows = strips[index / blocks_per_row].chunks_exact(blocks_per_row * N);
+            for (row, blocks) in rows.enumerate() {
+                let start = index % blocks_per_row * N;
+                tile.set_row(row, &blocks[start..start + N]);
             }
-        });
+            tile
+        })
+        .collect_into_vec(&mut tiles);
     tiles
 }
 
