@@ -10,6 +10,7 @@ use candle_core::{Device, Tensor};
 use super::attention::LayerCache;
 use super::config::{ModelConfig, RopePairing};
 use super::gating::gated;
+use super::memory;
 use super::rope::RopeTable;
 use super::weights::{Embedding, Linear, Part, Weights};
 
@@ -94,10 +95,17 @@ impl Llama {
     /// # Errors
     /// When the device has no room.
     pub(crate) fn reserve(&mut self, cache: &mut KvCache, capacity: usize) -> Result<()> {
-        self.rope.extend_to(capacity)?;
         if cache.capacity >= capacity {
             return Ok(());
         }
+        if self.device.is_cpu() {
+            memory::ensure_room(
+                &format!("keys and values of {capacity} tokens"),
+                kv_bytes(&self.config, capacity),
+                "a shorter prompt (`--top-k` takes fewer passages) or a smaller model",
+            )?;
+        }
+        self.rope.extend_to(capacity)?;
         let (heads, width) = (self.config.n_kv_heads, self.config.head_dim);
         if cache.layers.is_empty() {
             cache.layers = (0..self.config.n_layers)
@@ -142,6 +150,43 @@ impl Llama {
         }
         self.output.forward(&self.norm.forward(&x)?)
     }
+}
+
+/// Refuses a model for which this machine has no room: its weights, and what it reads of `n_positions` tokens. A GPU's
+/// memory is left to its driver.
+///
+/// # Errors
+/// When there is less; the message says both numbers.
+pub(crate) fn ensure_room(
+    config: &ModelConfig,
+    weights: &Weights,
+    n_positions: usize,
+    device: &Device,
+) -> Result<()> {
+    if !device.is_cpu() {
+        return Ok(());
+    }
+    memory::ensure_room(
+        &format!("the weights and a context of {n_positions} tokens"),
+        weights
+            .memory_bytes()
+            .saturating_add(kv_bytes(config, n_positions)),
+        "a smaller model, or one quantised to fewer bits; closing other programs makes room, too",
+    )
+}
+
+/// Bytes of keys and values of all layers.
+fn kv_bytes(config: &ModelConfig, n_positions: usize) -> u64 {
+    let factors = [
+        config.n_layers,
+        config.n_kv_heads,
+        config.head_dim,
+        n_positions,
+    ];
+    let n_values = factors.iter().fold(2, |product: u64, &factor| {
+        product.saturating_mul(factor.try_into().unwrap_or(u64::MAX))
+    });
+    n_values.saturating_mul(4)
 }
 
 /// One transformer block.
@@ -326,6 +371,44 @@ pub(crate) mod tests {
             read(&[60_000]).contains("row 60000 of"),
             "{}",
             read(&[60_000])
+        );
+    }
+
+    #[test]
+    fn a_cache_beyond_the_machine_is_refused_before_it_is_allocated() {
+        let mut network = open("fixtures/models/tiny-llama".as_ref()).unwrap();
+        let mut cache = KvCache::default();
+        let reserved = network.reserve(&mut cache, usize::MAX);
+        if cfg!(target_os = "linux") {
+            let message = reserved.unwrap_err().to_string();
+            let tokens = usize::MAX;
+            assert!(
+                message.starts_with(&format!(
+                    "keys and values of {tokens} tokens need 18446744073.8 GB of memory, "
+                )),
+                "{message}"
+            );
+        }
+        network.reserve(&mut cache, 8).unwrap();
+    }
+
+    #[test]
+    fn the_memory_a_model_needs_is_that_of_its_tensors() {
+        let gguf = Gguf::open("fixtures/models/tiny-llama/model-f32.gguf".as_ref()).unwrap();
+        let config = ModelConfig::from_gguf(&gguf).unwrap();
+        let head = config.n_layers * config.n_kv_heads * config.head_dim;
+        assert_eq!(kv_bytes(&config, 100), 100 * 2 * 4 * head as u64);
+        let weights = |path: &str| {
+            let gguf = Gguf::open(path.as_ref()).unwrap();
+            Weights::from_gguf(Arc::new(gguf), &Device::Cpu).memory_bytes()
+        };
+        let n_file_bytes = std::fs::metadata("fixtures/models/tiny-llama/model-f32.gguf")
+            .unwrap()
+            .len();
+        let n_bytes = weights("fixtures/models/tiny-llama/model-f32.gguf");
+        assert!(
+            n_bytes < n_file_bytes && n_bytes > n_file_bytes / 4,
+            "{n_bytes} of {n_file_bytes}"
         );
     }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::chat_template::ChatTemplate;
 use super::config::ModelConfig;
 use super::gguf::Gguf;
-use super::llama::{CHUNK_TOKENS, KvCache, Llama, Logits};
+use super::llama::{CHUNK_TOKENS, KvCache, Llama, Logits, ensure_room};
 use super::lora::Adapter;
 use super::sampling::{Sampler, most_likely};
 use super::tokenizer::{TextStream, Tokenizer};
@@ -109,6 +109,10 @@ impl LocalModel {
             if let Some(folder) = adapter {
                 checkpoint.weights = checkpoint.weights.with_adapter(Adapter::open(folder)?);
             }
+            // What a question takes at most: passages, rules and answer.
+            let n_positions = MAX_PASSAGE_TOKENS + RULES_AND_QUESTION_TOKENS + ANSWER_TOKENS;
+            let n_positions = n_positions.min(checkpoint.config.context_length);
+            ensure_room(&checkpoint.config, &checkpoint.weights, n_positions, device)?;
             let network = Llama::new(checkpoint.config, &checkpoint.weights, device)?;
             let tokenizer = checkpoint.tokenizer;
             let template = checkpoint

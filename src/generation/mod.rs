@@ -13,6 +13,7 @@ mod llama;
 mod local_model;
 mod lora;
 mod mapping;
+mod memory;
 mod packed;
 mod rope;
 mod sampling;

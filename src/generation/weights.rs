@@ -117,16 +117,33 @@ impl Weights {
         self.adapter.as_ref()
     }
 
+    /// Bytes of memory that the tensors take once the network is built: plain values as f32, quantised ones about as in
+    /// the file. The embedding table stays in the file, unless it is the projection to logits, too.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let all: Vec<(&String, &MappedTensor)> = match &self.tensors {
+            Tensors::Gguf(gguf) => gguf.tensors().collect(),
+            Tensors::Safetensors(tensors) => tensors.iter().collect(),
+        };
+        let is_output = |name: &str| name == "output.weight" || name.ends_with("lm_head.weight");
+        let is_embedding = |name: &str| name == self.embedding_name();
+        let is_tied = !all.iter().any(|(name, _)| is_output(name));
+        // A model that also has eyes holds tensors that are not read here.
+        let prefix = match self.naming {
+            Naming::Gguf | Naming::Exaone => "",
+            Naming::HuggingFace(prefix) => prefix,
+        };
+        let used = all.iter().filter(|(name, _)| {
+            (name.starts_with(prefix) || is_output(name)) && (is_tied || !is_embedding(name))
+        });
+        used.map(|(_, tensor)| tensor.memory_bytes()).sum()
+    }
+
     /// The embedding table.
     ///
     /// # Errors
     /// When it is missing or not `hidden` wide.
     pub(crate) fn embedding(&self, hidden: usize) -> Result<Embedding> {
-        let name = match self.naming {
-            Naming::Gguf => "token_embd.weight".to_owned(),
-            Naming::HuggingFace(prefix) => format!("{prefix}embed_tokens.weight"),
-            Naming::Exaone => "transformer.wte.weight".to_owned(),
-        };
+        let name = self.embedding_name();
         let tensor = self
             .tensor(&name)
             .with_context(|| format!("{name}: missing"))?;
@@ -288,6 +305,14 @@ impl Weights {
         match &self.tensors {
             Tensors::Gguf(gguf) => gguf.tensor(name),
             Tensors::Safetensors(tensors) => tensors.get(name),
+        }
+    }
+
+    fn embedding_name(&self) -> String {
+        match self.naming {
+            Naming::Gguf => "token_embd.weight".to_owned(),
+            Naming::HuggingFace(prefix) => format!("{prefix}embed_tokens.weight"),
+            Naming::Exaone => "transformer.wte.weight".to_owned(),
         }
     }
 
