@@ -56,6 +56,17 @@ impl LayerCache {
         Ok(larger)
     }
 
+    /// Keys, then values, of the first `n_positions`: `[kv heads, positions, head_dim]` each.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn first(&self, n_positions: usize) -> Result<[Vec<f32>; 2]> {
+        let first = |tensor: &Tensor| -> Result<Vec<f32>> {
+            Ok(tensor.narrow(1, 0, n_positions)?.flatten_all()?.to_vec1()?)
+        };
+        Ok([first(&self.keys)?, first(&self.values)?])
+    }
+
     /// Writes keys and values `[kv heads, tokens, head_dim]` (contiguous) of the tokens from `position` on.
     ///
     /// # Errors

@@ -120,6 +120,45 @@ impl Llama {
         Ok(())
     }
 
+    /// How many numbers [`Llama::known`] gives for `n_tokens`.
+    pub(crate) fn n_known_values(&self, n_tokens: usize) -> usize {
+        2 * self.config.n_layers * self.config.n_kv_heads * self.config.head_dim * n_tokens
+    }
+
+    /// What the cache holds of its first `n_tokens`, as [`Llama::recall`] takes it.
+    ///
+    /// # Errors
+    /// When there are not as many, or the device fails.
+    pub(crate) fn known(&self, cache: &KvCache, n_tokens: usize) -> Result<Vec<f32>> {
+        ensure!(n_tokens <= cache.tokens.len(), "not read yet");
+        let mut values = Vec::with_capacity(self.n_known_values(n_tokens));
+        for layer in &cache.layers {
+            values.extend(layer.first(n_tokens)?.into_iter().flatten());
+        }
+        Ok(values)
+    }
+
+    /// Makes the cache one that has read just `tokens`, from what [`Llama::known`] gave for them.
+    ///
+    /// # Errors
+    /// When the numbers are not as many as they were, or the cache has no room.
+    pub(crate) fn recall(&self, cache: &mut KvCache, tokens: &[u32], values: &[f32]) -> Result<()> {
+        let shape = (self.config.n_kv_heads, tokens.len(), self.config.head_dim);
+        let n_values = shape.0 * shape.1 * shape.2;
+        ensure!(
+            values.len() == self.n_known_values(tokens.len()) && tokens.len() <= cache.capacity,
+            "keys and values of other tokens"
+        );
+        cache.tokens.clear();
+        for (layer, values) in cache.layers.iter().zip(values.chunks_exact(2 * n_values)) {
+            let (keys, values) = values.split_at(n_values);
+            let tensor = |values| Tensor::from_slice(values, shape, &self.device);
+            layer.store(&tensor(keys)?, &tensor(values)?, 0)?;
+        }
+        cache.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+
     /// Reads tokens that follow those in the cache, at most [`CHUNK_TOKENS`] for bounded memory, and returns logits.
     /// The cache must have been given room by [`Llama::reserve`].
     ///

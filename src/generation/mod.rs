@@ -15,6 +15,7 @@ mod lora;
 mod mapping;
 mod memory;
 mod packed;
+mod prefix;
 mod rope;
 mod sampling;
 mod softmax;
