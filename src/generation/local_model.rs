@@ -3,8 +3,9 @@
 //!
 //! [`LocalModel`] joins network, tokenizer, chat template and sampling. It answers a [`Prompt`] through [`Generate`],
 //! and completes plain text for whoever wants to try a model. What it has read stays in its key-value cache: a prompt
-//! that begins like the one before, as the questions of a batch do, is read from where they differ. A prompt is never
-//! cut: one that is longer than the model holds is an error that says both numbers.
+//! that begins like the one before, as the questions of a batch do, is read from where they differ; the rules that begin
+//! every prompt may be kept for later processes ([`LocalModel::keep_prefixes`]). A prompt is never cut: one that is longer
+//! than the model holds is an error that says both numbers, and so is a model that the machine has no memory for.
 
 use std::path::Path;
 use std::sync::Arc;

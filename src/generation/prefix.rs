@@ -12,6 +12,9 @@
 //!
 //! and is written beside its place and then renamed. When the folder holds more than [`MAX_FOLDER_BYTES`], the files that
 //! were used the longest time ago are removed. Only the rules are kept, never a question or a passage.
+//!
+//! Measured with a 1.1 B model whose rules are 317 tokens, on two cores: `ask --top-k 1` in a new process took 15.4 s
+//! without and 11.6 s with it; the file has 15 MB.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};

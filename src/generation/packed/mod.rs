@@ -2,9 +2,9 @@
 //!
 //! In comes a Q4_K, Q6_K or Q8_0 matrix as it stands in a GGUF file; [`PackedMatrix`] keeps the same numbers, in about
 //! the same space, in tiles of 16 rows, so that one instruction (AVX-512 VNNI `vpdpbusd`) multiplies four columns of
-//! all 16, or of 8 where AVX2 is all there is; both give the same numbers to the last bit. Activations are rounded to 8 bits in blocks of 32 with a scale each. A row of activations gives the same
-//! result whether it comes alone or among others, so that a draft that is checked in one pass is judged as single
-//! tokens would have been.
+//! all 16, or of 8 where AVX2 is all there is; both give the same numbers to the last bit. Activations are rounded to 8
+//! bits in blocks of 32 with a scale each. A row of activations gives the same result whether it comes alone or among
+//! others, so that a draft that is checked in one pass is judged as single tokens would have been.
 //!
 //! Other machines, and other quantisations, are left to candle: [`PackedMatrix::new`] returns `None`.
 
