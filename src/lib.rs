@@ -24,7 +24,8 @@
 //!
 //! [`ingest`] and [`ask`] connect the stages and are the only modules that know all of them. A stage takes data and returns
 //! data: it does not print, read arguments or reach for the network. [`alignment`] and [`expectation`] tell how well a text
-//! fits a question; [`hub`] finds model files; [`evaluation`] measures answers; [`fs`], [`hint`] and [`sentence`] are what several stages share.
+//! fits a question; [`hub`] finds model files; [`evaluation`] measures answers; [`fs`], [`hint`], [`sentence`] and `simd`
+//! are what several stages share.
 
 pub mod ingest;
 
@@ -67,3 +68,5 @@ pub mod fs;
 pub mod hint;
 
 pub mod sentence;
+
+mod simd;

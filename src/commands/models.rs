@@ -1,7 +1,7 @@
 //! `ragq models`: presets, model files, and trying a model.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -133,6 +133,11 @@ fn open_generator(
     let located = Hub::from_env(settings.offline)?.locate(name, Role::Generator)?;
     let device = device(settings.device)?;
     let mut model = LocalModel::open(&located.path, &located.name, adapter, &device)?;
+    if matches!(device, Device::Cpu)
+        && let Some(folder) = prefix_folder()
+    {
+        model.keep_prefixes(&folder, &located.path, adapter)?;
+    }
     let bar = output.progress(0).with_message("tokens of the prompt read");
     model.watch_reading(move |n_read, n_tokens| {
         if n_read == n_tokens {
@@ -146,6 +151,23 @@ fn open_generator(
         bar.set_position(n_read as u64);
     });
     Ok(model)
+}
+
+/// Where the system keeps what programs can compute again: `$XDG_CACHE_HOME`, or the system's own place.
+fn prefix_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let caches = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
+        if cfg!(windows) {
+            return variable("LOCALAPPDATA").map(PathBuf::from);
+        }
+        let within = if cfg!(target_os = "macos") {
+            "Library/Caches"
+        } else {
+            ".cache"
+        };
+        std::env::home_dir().map(|home| home.join(within))
+    })?;
+    Some(caches.join("ragq").join("prefixes"))
 }
 
 fn device(name: DeviceName) -> Result<Device> {

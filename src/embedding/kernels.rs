@@ -8,6 +8,8 @@
 use anyhow::{Result, bail};
 use gemm::Parallelism;
 
+use crate::simd::widest;
+
 /// A matrix somewhere in a slice: element `(i, j)` is `data[i * row_stride + j * column_stride]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'d> {
@@ -125,22 +127,6 @@ pub(crate) fn matmul(target: Target<'_>, left: Matrix<'_>, right: Matrix<'_>, sc
             parallelism,
         );
     }
-}
-
-/// Runs `loops` compiled for the widest vector instructions of this machine: AVX-512, else AVX2, else what the
-/// program was compiled for. The closure must be `#[inline(always)]`: compiled on its own it would know none of these
-/// instructions, and each fused multiply-add would be a call.
-fn widest(loops: impl FnOnce()) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(avx512) = pulp::x86::V4::try_new() {
-            return avx512.vectorize(loops);
-        }
-        if let Some(avx2) = pulp::x86::V3::try_new() {
-            return avx2.vectorize(loops);
-        }
-    }
-    loops();
 }
 
 /// Numbers that are summed side by side, so that a sum needs no fixed order and can be vectorised.

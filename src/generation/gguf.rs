@@ -56,6 +56,11 @@ impl Gguf {
         self.tensors.get(name)
     }
 
+    /// All tensors with their names, in no order.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&String, &MappedTensor)> {
+        self.tensors.iter()
+    }
+
     /// The value of a key, if present.
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
         self.metadata.get(key)

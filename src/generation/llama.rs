@@ -9,6 +9,8 @@ use candle_core::{Device, Tensor};
 
 use super::attention::LayerCache;
 use super::config::{ModelConfig, RopePairing};
+use super::gating::gated;
+use super::memory;
 use super::rope::RopeTable;
 use super::weights::{Embedding, Linear, Part, Weights};
 
@@ -93,10 +95,17 @@ impl Llama {
     /// # Errors
     /// When the device has no room.
     pub(crate) fn reserve(&mut self, cache: &mut KvCache, capacity: usize) -> Result<()> {
-        self.rope.extend_to(capacity)?;
         if cache.capacity >= capacity {
             return Ok(());
         }
+        if self.device.is_cpu() {
+            memory::ensure_room(
+                &format!("keys and values of {capacity} tokens"),
+                kv_bytes(&self.config, capacity),
+                "a shorter prompt (`--top-k` takes fewer passages) or a smaller model",
+            )?;
+        }
+        self.rope.extend_to(capacity)?;
         let (heads, width) = (self.config.n_kv_heads, self.config.head_dim);
         if cache.layers.is_empty() {
             cache.layers = (0..self.config.n_layers)
@@ -108,6 +117,45 @@ impl Llama {
             }
         }
         cache.capacity = capacity;
+        Ok(())
+    }
+
+    /// How many numbers [`Llama::known`] gives for `n_tokens`.
+    pub(crate) fn n_known_values(&self, n_tokens: usize) -> usize {
+        2 * self.config.n_layers * self.config.n_kv_heads * self.config.head_dim * n_tokens
+    }
+
+    /// What the cache holds of its first `n_tokens`, as [`Llama::recall`] takes it.
+    ///
+    /// # Errors
+    /// When there are not as many, or the device fails.
+    pub(crate) fn known(&self, cache: &KvCache, n_tokens: usize) -> Result<Vec<f32>> {
+        ensure!(n_tokens <= cache.tokens.len(), "not read yet");
+        let mut values = Vec::with_capacity(self.n_known_values(n_tokens));
+        for layer in &cache.layers {
+            values.extend(layer.first(n_tokens)?.into_iter().flatten());
+        }
+        Ok(values)
+    }
+
+    /// Makes the cache one that has read just `tokens`, from what [`Llama::known`] gave for them.
+    ///
+    /// # Errors
+    /// When the numbers are not as many as they were, or the cache has no room.
+    pub(crate) fn recall(&self, cache: &mut KvCache, tokens: &[u32], values: &[f32]) -> Result<()> {
+        let shape = (self.config.n_kv_heads, tokens.len(), self.config.head_dim);
+        let n_values = shape.0 * shape.1 * shape.2;
+        ensure!(
+            values.len() == self.n_known_values(tokens.len()) && tokens.len() <= cache.capacity,
+            "keys and values of other tokens"
+        );
+        cache.tokens.clear();
+        for (layer, values) in cache.layers.iter().zip(values.chunks_exact(2 * n_values)) {
+            let (keys, values) = values.split_at(n_values);
+            let tensor = |values| Tensor::from_slice(values, shape, &self.device);
+            layer.store(&tensor(keys)?, &tensor(values)?, 0)?;
+        }
+        cache.tokens.extend_from_slice(tokens);
         Ok(())
     }
 
@@ -141,6 +189,43 @@ impl Llama {
         }
         self.output.forward(&self.norm.forward(&x)?)
     }
+}
+
+/// Refuses a model for which this machine has no room: its weights, and what it reads of `n_positions` tokens. A GPU's
+/// memory is left to its driver.
+///
+/// # Errors
+/// When there is less; the message says both numbers.
+pub(crate) fn ensure_room(
+    config: &ModelConfig,
+    weights: &Weights,
+    n_positions: usize,
+    device: &Device,
+) -> Result<()> {
+    if !device.is_cpu() {
+        return Ok(());
+    }
+    memory::ensure_room(
+        &format!("the weights and a context of {n_positions} tokens"),
+        weights
+            .memory_bytes()
+            .saturating_add(kv_bytes(config, n_positions)),
+        "a smaller model, or one quantised to fewer bits; closing other programs makes room, too",
+    )
+}
+
+/// Bytes of keys and values of all layers.
+fn kv_bytes(config: &ModelConfig, n_positions: usize) -> u64 {
+    let factors = [
+        config.n_layers,
+        config.n_kv_heads,
+        config.head_dim,
+        n_positions,
+    ];
+    let n_values = factors.iter().fold(2, |product: u64, &factor| {
+        product.saturating_mul(factor.try_into().unwrap_or(u64::MAX))
+    });
+    n_values.saturating_mul(4)
 }
 
 /// One transformer block.
@@ -215,22 +300,21 @@ impl Layer {
         let normed = self.attention_norm.forward(x)?;
         let projections = [&self.query, &self.key, &self.value];
         let [queries, keys, values] = Linear::forward_together(projections, &normed)?;
-        let mut queries = self.heads(&queries, self.query_norm.as_ref())?;
+        let queries = self.heads(&queries, self.query_norm.as_ref())?;
         let keys = self.heads(&keys, self.key_norm.as_ref())?;
         let values = self.heads(&values, None)?;
-        queries = rope.turn(&queries, position)?;
+        let mut queries = rope.turn(queries, position)?;
         if let Some(scale) = query_scale {
             queries = queries.broadcast_mul(scale)?;
         }
-        cache.store(&rope.turn(&keys, position)?, &values, position)?;
+        cache.store(&rope.turn(keys, position)?, &values, position)?;
         let attended = cache.attend(&queries, position, self.window)?;
         let attended = attended.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
         let x = (x + self.attention_output.forward(&attended)?)?;
 
         let normed = self.feed_forward_norm.forward(&x)?;
         let [gate, up] = Linear::forward_together([&self.gate, &self.up], &normed)?;
-        let gated = (gate.silu()? * up)?;
-        Ok((x + self.down.forward(&gated)?)?)
+        Ok((x + self.down.forward(&gated(gate, &up)?)?)?)
     }
 
     /// `[tokens, heads · head_dim]` → `[heads, tokens, head_dim]`, contiguous, each head normed if it has a norm.
@@ -326,6 +410,44 @@ pub(crate) mod tests {
             read(&[60_000]).contains("row 60000 of"),
             "{}",
             read(&[60_000])
+        );
+    }
+
+    #[test]
+    fn a_cache_beyond_the_machine_is_refused_before_it_is_allocated() {
+        let mut network = open("fixtures/models/tiny-llama".as_ref()).unwrap();
+        let mut cache = KvCache::default();
+        let reserved = network.reserve(&mut cache, usize::MAX);
+        if cfg!(target_os = "linux") {
+            let message = reserved.unwrap_err().to_string();
+            let tokens = usize::MAX;
+            assert!(
+                message.starts_with(&format!(
+                    "keys and values of {tokens} tokens need 18446744073.8 GB of memory, "
+                )),
+                "{message}"
+            );
+        }
+        network.reserve(&mut cache, 8).unwrap();
+    }
+
+    #[test]
+    fn the_memory_a_model_needs_is_that_of_its_tensors() {
+        let gguf = Gguf::open("fixtures/models/tiny-llama/model-f32.gguf".as_ref()).unwrap();
+        let config = ModelConfig::from_gguf(&gguf).unwrap();
+        let head = config.n_layers * config.n_kv_heads * config.head_dim;
+        assert_eq!(kv_bytes(&config, 100), 100 * 2 * 4 * head as u64);
+        let weights = |path: &str| {
+            let gguf = Gguf::open(path.as_ref()).unwrap();
+            Weights::from_gguf(Arc::new(gguf), &Device::Cpu).memory_bytes()
+        };
+        let n_file_bytes = std::fs::metadata("fixtures/models/tiny-llama/model-f32.gguf")
+            .unwrap()
+            .len();
+        let n_bytes = weights("fixtures/models/tiny-llama/model-f32.gguf");
+        assert!(
+            n_bytes < n_file_bytes && n_bytes > n_file_bytes / 4,
+            "{n_bytes} of {n_file_bytes}"
         );
     }
 

@@ -3,8 +3,9 @@
 //!
 //! [`LocalModel`] joins network, tokenizer, chat template and sampling. It answers a [`Prompt`] through [`Generate`],
 //! and completes plain text for whoever wants to try a model. What it has read stays in its key-value cache: a prompt
-//! that begins like the one before, as the questions of a batch do, is read from where they differ. A prompt is never
-//! cut: one that is longer than the model holds is an error that says both numbers.
+//! that begins like the one before, as the questions of a batch do, is read from where they differ; the rules that begin
+//! every prompt may be kept for later processes ([`LocalModel::keep_prefixes`]). A prompt is never cut: one that is longer
+//! than the model holds is an error that says both numbers, and so is a model that the machine has no memory for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use serde_json::Value;
 use super::chat_template::ChatTemplate;
 use super::config::ModelConfig;
 use super::gguf::Gguf;
-use super::llama::{CHUNK_TOKENS, KvCache, Llama, Logits};
+use super::llama::{CHUNK_TOKENS, KvCache, Llama, Logits, ensure_room};
 use super::lora::Adapter;
+use super::prefix::PrefixStore;
 use super::sampling::{Sampler, most_likely};
 use super::tokenizer::{TextStream, Tokenizer};
 use super::weights::Weights;
@@ -43,6 +45,7 @@ pub struct LocalModel {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     cache: KvCache,
+    prefixes: Option<PrefixStore>,
     on_reading: Option<OnReading>,
 }
 
@@ -109,6 +112,10 @@ impl LocalModel {
             if let Some(folder) = adapter {
                 checkpoint.weights = checkpoint.weights.with_adapter(Adapter::open(folder)?);
             }
+            // What a question takes at most: passages, rules and answer.
+            let n_positions = MAX_PASSAGE_TOKENS + RULES_AND_QUESTION_TOKENS + ANSWER_TOKENS;
+            let n_positions = n_positions.min(checkpoint.config.context_length);
+            ensure_room(&checkpoint.config, &checkpoint.weights, n_positions, device)?;
             let network = Llama::new(checkpoint.config, &checkpoint.weights, device)?;
             let tokenizer = checkpoint.tokenizer;
             let template = checkpoint
@@ -123,10 +130,28 @@ impl LocalModel {
                 tokenizer,
                 template,
                 cache: KvCache::default(),
+                prefixes: None,
                 on_reading: None,
             })
         };
         open().with_context(|| name.to_owned())
+    }
+
+    /// Keeps what the model makes of the rules that begin every prompt in `folder`, and takes it from there when
+    /// [`Generate::generate`] begins with them again, in this process or another. `path` and `adapter` are those the
+    /// model was opened from.
+    ///
+    /// # Errors
+    /// When the model's files cannot be read.
+    pub fn keep_prefixes(
+        &mut self,
+        folder: &Path,
+        path: &Path,
+        adapter: Option<&Path>,
+    ) -> Result<()> {
+        let model: Vec<&Path> = [path].into_iter().chain(adapter).collect();
+        self.prefixes = Some(PrefixStore::new(folder, &model)?);
+        Ok(())
     }
 
     /// Lets somebody watch how a long prompt is read, which takes minutes on a small machine: `on_reading` gets the
@@ -147,7 +172,7 @@ impl LocalModel {
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Completion> {
         let tokens = self.tokenizer.encode_text(text)?;
-        self.run(&tokens, options, on_text)
+        self.run(&tokens, 0, options, on_text)
     }
 
     /// Answers a user's turn in the model's chat format. An empty `system` is no system turn.
@@ -162,7 +187,7 @@ impl LocalModel {
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Completion> {
         let tokens = self.encode_chat(system, user)?;
-        self.run(&tokens, options, on_text)
+        self.run(&tokens, 0, options, on_text)
     }
 
     /// Positions the model holds, prompt and answer together.
@@ -204,9 +229,11 @@ impl LocalModel {
         Ok(tokens)
     }
 
+    /// Continues a prompt, whose first `n_rules` tokens begin other prompts, too.
     fn run(
         &mut self,
         prompt: &[u32],
+        n_rules: usize,
         options: &GenerationOptions,
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Completion> {
@@ -223,10 +250,13 @@ impl LocalModel {
         let max_tokens = options.max_tokens.min(context_length - prompt.len());
         let capacity = prompt.len() + max_tokens;
         // The last token is read again even if known: its logits are needed.
-        let n_reused = common_prefix(self.cache.tokens(), prompt).min(prompt.len() - 1);
+        let mut n_reused = common_prefix(self.cache.tokens(), prompt).min(prompt.len() - 1);
         self.cache.truncate(n_reused);
         self.network
             .reserve(&mut self.cache, capacity.next_multiple_of(CHUNK_TOKENS))?;
+        let rules = prompt.get(..n_rules.min(prompt.len() - 1)).unwrap_or(&[]);
+        let are_new = n_reused < rules.len() && !self.recall(rules)?;
+        n_reused = n_reused.max(self.cache.tokens().len());
 
         let mut completion = Completion {
             text: String::new(),
@@ -238,7 +268,14 @@ impl LocalModel {
             decode: Duration::ZERO,
         };
         let start = Instant::now();
-        let logits = self.prefill(prompt.get(n_reused..).unwrap_or(&[]), on_text)?;
+        // Rules are read by themselves, so that all is computed from the same pieces whether or not they are known.
+        let n_first = if are_new { rules.len() } else { n_reused };
+        let are_read = !are_new || self.prefill(&rules[n_reused..], on_text)?.is_some();
+        let logits = if are_read {
+            self.prefill(prompt.get(n_first..).unwrap_or(&[]), on_text)?
+        } else {
+            None
+        };
         completion.prefill = start.elapsed();
         if let Some(logits) = logits {
             let start = Instant::now();
@@ -252,10 +289,37 @@ impl LocalModel {
             )?;
             completion.decode = start.elapsed();
         }
+        if are_new && are_read {
+            self.remember(rules)?;
+        }
         if completion.finish == Finish::MaxTokens && max_tokens < options.max_tokens {
             completion.finish = Finish::ContextFull;
         }
         Ok(completion)
+    }
+
+    /// Takes what is kept of the rules into the cache, if anything is.
+    fn recall(&mut self, rules: &[u32]) -> Result<bool> {
+        let n_values = self.network.n_known_values(rules.len());
+        let known = self
+            .prefixes
+            .as_ref()
+            .and_then(|store| store.load(rules, n_values));
+        let Some(values) = known else {
+            return Ok(false);
+        };
+        self.network.recall(&mut self.cache, rules, &values)?;
+        Ok(true)
+    }
+
+    /// Keeps what the cache holds of the rules for other processes.
+    fn remember(&self, rules: &[u32]) -> Result<()> {
+        if let Some(store) = &self.prefixes {
+            let values = self.network.known(&self.cache, rules.len())?;
+            // Without it the next process reads the rules again, as this one did.
+            let _ = store.save(rules, &values);
+        }
+        Ok(())
     }
 
     /// Reads tokens in chunks and returns the logits after the last, or `None` when the caller stopped it: `on_text` is
@@ -454,7 +518,12 @@ impl Generate for LocalModel {
                 format!("--top-k {}", n_passages / 2),
             ));
         }
-        Ok(self.run(&tokens, options, on_text)?.text)
+        let n_rules = if self.prefixes.is_some() {
+            common_prefix(&tokens, &self.encode_chat(&prompt.system, "")?)
+        } else {
+            0
+        };
+        Ok(self.run(&tokens, n_rules, options, on_text)?.text)
     }
 }
 
@@ -745,6 +814,42 @@ mod tests {
         let writing = writing.unwrap();
         assert_eq!(writing.finish, Finish::Stopped);
         assert!(!writing.text.is_empty() && writing.n_generated_tokens < 99);
+    }
+
+    #[test]
+    fn rules_that_were_read_once_are_known_to_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Path::new("fixtures/models/tiny-llama/model-f32.gguf");
+        let prompt = prompt("너는 문서에서 답을 찾아 주는 도우미다.", "휴직 기간?");
+        let plain = open(path).generate(&prompt, &tokens(16), &mut |_| true);
+        let mut n_reused = Vec::new();
+        for _ in 0..2 {
+            let mut model = open(path);
+            model.keep_prefixes(folder.path(), path, None).unwrap();
+            let text = model.generate(&prompt, &tokens(16), &mut |_| true);
+            assert_eq!(text.unwrap(), *plain.as_ref().unwrap());
+
+            let all = model.encode_chat(&prompt.system, "다른 질문").unwrap();
+            let other = model.encode_chat(&prompt.system, "").unwrap();
+            let n_rules = common_prefix(&all, &other);
+            assert!(n_rules > 10, "{n_rules}");
+            model.cache = KvCache::default();
+            let completion = model.run(&all, n_rules, &tokens(1), &mut |_| true);
+            n_reused.push((completion.unwrap().n_reused_tokens, n_rules));
+        }
+        assert_eq!(n_reused[0].0, n_reused[0].1);
+        assert_eq!(n_reused[1], n_reused[0]);
+        let n_files = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(n_files, 1);
+
+        // A reader that goes away while the rules are read leaves nothing behind.
+        let empty = tempfile::tempdir().unwrap();
+        let mut model = open(path);
+        model.keep_prefixes(empty.path(), path, None).unwrap();
+        model
+            .generate(&prompt, &tokens(16), &mut |_| false)
+            .unwrap();
+        assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -161,6 +161,16 @@ impl MappedTensor {
         one.values()
     }
 
+    /// Bytes the tensor takes in memory: as in the file where it is quantised, else as f32.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let n_bytes = if self.is_quantized() {
+            self.n_bytes
+        } else {
+            self.n_bytes / self.dtype.type_size() * size_of::<f32>()
+        };
+        n_bytes.try_into().unwrap_or(u64::MAX)
+    }
+
     /// How the values are packed.
     pub(crate) fn dtype(&self) -> GgmlDType {
         self.dtype

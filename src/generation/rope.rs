@@ -5,9 +5,14 @@
 use std::f64::consts::PI;
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor};
 
+use super::attention::on_cpu;
 use super::config::{AttentionTemperature, RopeConfig, RopePairing, RopeScaling};
+use super::workers::for_each_chunk;
+
+/// Values that are worth another thread's while.
+const MIN_VALUES: usize = 1 << 14;
 
 /// Cosines and sines, f32, for positions from 0.
 #[derive(Debug)]
@@ -86,28 +91,52 @@ impl RopeTable {
         Ok(())
     }
 
-    /// Turns heads `[heads, tokens, head_dim]` (contiguous, f32), the first token of which stands at `position`.
+    /// Turns heads `[heads, tokens, head_dim]` (contiguous, f32), the first token of which stands at `position`. What
+    /// `heads` held is gone.
     ///
     /// # Errors
     /// When the table was not extended so far.
-    pub(crate) fn turn(&self, heads: &Tensor, position: usize) -> Result<Tensor> {
+    pub(crate) fn turn(&self, heads: Tensor, position: usize) -> Result<Tensor> {
+        let (_, n_tokens, head_dim) = heads.dims3()?;
+        ensure!(
+            self.dimension <= head_dim,
+            "rope: {} values of a head to turn, it has {head_dim}",
+            self.dimension
+        );
+        if !heads.device().is_cpu() {
+            return self.turn_by_candle(&heads, position);
+        }
+        let cosines = self.cosines.narrow(0, position, n_tokens)?;
+        let sines = self.sines.narrow(0, position, n_tokens)?;
+        on_cpu(&cosines, |cosines| {
+            on_cpu(&sines, |sines| {
+                heads.inplace_op1(&Turn {
+                    pairing: self.pairing,
+                    head_dim,
+                    n_pairs: self.frequencies.len(),
+                    cosines,
+                    sines,
+                })
+            })
+        })???;
+        Ok(heads)
+    }
+
+    /// The same by candle's operations.
+    fn turn_by_candle(&self, heads: &Tensor, position: usize) -> Result<Tensor> {
         let (_, n_tokens, head_dim) = heads.dims3()?;
         let cosines = self.cosines.narrow(0, position, n_tokens)?;
         let sines = self.sines.narrow(0, position, n_tokens)?;
-        let turn = |heads: &Tensor| -> Result<Tensor> {
-            let heads = heads.unsqueeze(0)?;
-            let turned = match self.pairing {
-                RopePairing::Interleaved => {
-                    candle_nn::rotary_emb::rope_i(&heads, &cosines, &sines)?
-                }
-                RopePairing::HalfSplit => candle_nn::rotary_emb::rope(&heads, &cosines, &sines)?,
-            };
-            Ok(turned.squeeze(0)?)
+        let turned = heads.narrow(2, 0, self.dimension)?.contiguous()?;
+        let turned = turned.unsqueeze(0)?;
+        let turned = match self.pairing {
+            RopePairing::Interleaved => candle_nn::rotary_emb::rope_i(&turned, &cosines, &sines)?,
+            RopePairing::HalfSplit => candle_nn::rotary_emb::rope(&turned, &cosines, &sines)?,
         };
+        let turned = turned.squeeze(0)?;
         if self.dimension == head_dim {
-            return turn(heads);
+            return Ok(turned);
         }
-        let turned = turn(&heads.narrow(2, 0, self.dimension)?.contiguous()?)?;
         let rest = heads.narrow(2, self.dimension, head_dim - self.dimension)?;
         Ok(Tensor::cat(&[&turned, &rest], 2)?)
     }
@@ -131,6 +160,59 @@ impl RopeTable {
             .collect();
         Ok(Some(Tensor::from_vec(scales, (n_tokens, 1), &self.device)?))
     }
+}
+
+/// The turning of heads in place: of each the pairs that the table has, by the cosines and sines of its token.
+struct Turn<'a> {
+    pairing: RopePairing,
+    head_dim: usize,
+    n_pairs: usize,
+    /// `[tokens, pairs]`, as the sines are.
+    cosines: &'a [f32],
+    sines: &'a [f32],
+}
+
+impl InplaceOp1 for Turn<'_> {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(&self, heads: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let CpuStorage::F32(heads) = heads else {
+            candle_core::bail!("rope: expected f32");
+        };
+        let range = layout.contiguous_offsets();
+        let Some(heads) = range.and_then(|(start, end)| heads.get_mut(start..end)) else {
+            candle_core::bail!("rope: expected a contiguous tensor");
+        };
+        let min_tokens = MIN_VALUES.div_ceil(self.head_dim.max(1));
+        for_each_chunk(heads, self.head_dim, min_tokens, |row, head| {
+            let n_tokens = self.cosines.len() / self.n_pairs.max(1);
+            let of_token = row % n_tokens.max(1) * self.n_pairs;
+            let angles = self.cosines.iter().zip(self.sines).skip(of_token);
+            let angles = angles.take(self.n_pairs);
+            match self.pairing {
+                RopePairing::Interleaved => {
+                    let (pairs, _) = head.as_chunks_mut::<2>();
+                    for ([a, b], (cosine, sine)) in pairs.iter_mut().zip(angles) {
+                        (*a, *b) = turned(*a, *b, *cosine, *sine);
+                    }
+                }
+                RopePairing::HalfSplit => {
+                    let (first, second) = head.split_at_mut(self.n_pairs);
+                    for ((a, b), (cosine, sine)) in first.iter_mut().zip(second).zip(angles) {
+                        (*a, *b) = turned(*a, *b, *cosine, *sine);
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn turned(a: f32, b: f32, cosine: f32, sine: f32) -> (f32, f32) {
+    (a * cosine - b * sine, a * sine + b * cosine)
 }
 
 /// Angle per position of each pair, and the magnitude of the turned values.
@@ -205,4 +287,32 @@ fn as_f64(number: usize) -> f64 {
 )]
 fn to_f32(number: f64) -> f32 {
     number as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_turned_as_candle_turns_them() {
+        for pairing in [RopePairing::Interleaved, RopePairing::HalfSplit] {
+            for dimension in [16, 12] {
+                let config = RopeConfig {
+                    base: 10_000.0,
+                    dimension,
+                    pairing,
+                    scaling: RopeScaling::None,
+                    temperature: None,
+                };
+                let mut table = RopeTable::new(&config, None, &Device::Cpu).unwrap();
+                table.extend_to(40).unwrap();
+                let heads = Tensor::randn(0f32, 1.0, (3, 7, 16), &Device::Cpu).unwrap();
+                let expected = table.turn_by_candle(&heads, 30).unwrap();
+                let ours = table.turn(heads, 30).unwrap();
+                let difference = (ours - expected).unwrap().abs().unwrap();
+                let largest = difference.max_all().unwrap().to_scalar::<f32>().unwrap();
+                assert!(largest < 1e-6, "{pairing:?} {dimension}: {largest}");
+            }
+        }
+    }
 }

@@ -4,14 +4,14 @@
 //! row's exponentials are computed by a polynomial that the compiler turns into the widest vector instructions the
 //! machine has; elsewhere candle's own operations do the same.
 
-#![expect(
-    unsafe_code,
-    reason = "a function compiled for a vector extension may only be called where the extension was found"
-)]
-
 use anyhow::Result;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor};
-use rayon::prelude::*;
+
+use super::workers::for_each_chunk;
+use crate::simd::widest;
+
+/// Scores that are worth another thread's while.
+const MIN_SCORES: usize = 1 << 14;
 
 /// Which keys a query sees, and by what its scores are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,22 +72,23 @@ impl Attention {
     }
 
     fn softmax_rows(&self, scores: &mut [f32], n_keys: usize) {
-        let softmax_row = fastest_softmax();
-        // Rows are short in decoding: a task of its own for each would cost more than the row.
-        let rows_per_task = (16_384 / n_keys).max(1);
-        scores
-            .par_chunks_mut(rows_per_task * n_keys)
-            .enumerate()
-            .for_each(|(task, rows)| {
-                for (index, row) in rows.chunks_exact_mut(n_keys).enumerate() {
-                    let (first, end) = self.visible(task * rows_per_task + index, n_keys);
-                    let (before, rest) = row.split_at_mut(first);
-                    let (seen, after) = rest.split_at_mut(end - first);
-                    before.fill(0.0);
-                    after.fill(0.0);
-                    softmax_row(seen, self.scale);
-                }
-            });
+        let min_rows = MIN_SCORES.div_ceil(n_keys);
+        for_each_chunk(scores, n_keys, min_rows, |row, scores| {
+            self.softmax_row(row, scores);
+        });
+    }
+
+    /// Softmax of one row of scores; `row` counts the queries of all heads.
+    pub(crate) fn softmax_row(&self, row: usize, scores: &mut [f32]) {
+        let (first, end) = self.visible(row, scores.len());
+        let (before, rest) = scores.split_at_mut(first);
+        let (seen, after) = rest.split_at_mut(end - first);
+        before.fill(0.0);
+        after.fill(0.0);
+        widest(
+            #[inline(always)]
+            || softmax(seen, self.scale),
+        );
     }
 }
 
@@ -112,39 +113,9 @@ impl InplaceOp1 for Attention {
     }
 }
 
-type SoftmaxRow = fn(&mut [f32], f32);
-
-/// The variant for the widest vectors this machine has.
-fn fastest_softmax() -> SoftmaxRow {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was found.
-            return |row, scale| unsafe { softmax_avx512(row, scale) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features were found.
-            return |row, scale| unsafe { softmax_avx2(row, scale) };
-        }
-    }
-    softmax_row
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,fma")]
-fn softmax_avx512(row: &mut [f32], scale: f32) {
-    softmax_row(row, scale);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn softmax_avx2(row: &mut [f32], scale: f32) {
-    softmax_row(row, scale);
-}
-
 /// Softmax of `scale · row`, in place. Sums go over 16 lanes, so that the compiler need not keep one order of additions.
 #[inline(always)]
-fn softmax_row(row: &mut [f32], scale: f32) {
+fn softmax(row: &mut [f32], scale: f32) {
     let mut lanes = [f32::NEG_INFINITY; 16];
     let (chunks, rest) = row.as_chunks::<16>();
     for chunk in chunks {
@@ -185,7 +156,7 @@ fn softmax_row(row: &mut [f32], scale: f32) {
     clippy::excessive_precision,
     reason = "n is a whole number between -126 and 0; the constants are Cephes' own"
 )]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     let x = if x > -87.0 { x } else { -87.0 };
     let n = (x * std::f32::consts::LOG2_E).round_ties_even();
     let rest = n.mul_add(-0.693_359_375, x);
@@ -242,7 +213,7 @@ mod tests {
             let mut slow = plain.clone();
             for (row, values) in slow.chunks_mut(n_keys).enumerate() {
                 let (first, end) = attention.visible(row, n_keys);
-                softmax_row(&mut values[first..end], attention.scale);
+                softmax(&mut values[first..end], attention.scale);
                 values[..first].fill(0.0);
                 values[end..].fill(0.0);
             }

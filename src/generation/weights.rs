@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Storage, Tensor};
+use candle_core::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
+use super::attention::on_cpu;
 use super::config::ModelConfig;
 use super::gguf::Gguf;
 use super::lora::{Adapter, LowRank};
@@ -116,16 +117,33 @@ impl Weights {
         self.adapter.as_ref()
     }
 
+    /// Bytes of memory that the tensors take once the network is built: plain values as f32, quantised ones about as in
+    /// the file. The embedding table stays in the file, unless it is the projection to logits, too.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let all: Vec<(&String, &MappedTensor)> = match &self.tensors {
+            Tensors::Gguf(gguf) => gguf.tensors().collect(),
+            Tensors::Safetensors(tensors) => tensors.iter().collect(),
+        };
+        let is_output = |name: &str| name == "output.weight" || name.ends_with("lm_head.weight");
+        let is_embedding = |name: &str| name == self.embedding_name();
+        let is_tied = !all.iter().any(|(name, _)| is_output(name));
+        // A model that also has eyes holds tensors that are not read here.
+        let prefix = match self.naming {
+            Naming::Gguf | Naming::Exaone => "",
+            Naming::HuggingFace(prefix) => prefix,
+        };
+        let used = all.iter().filter(|(name, _)| {
+            (name.starts_with(prefix) || is_output(name)) && (is_tied || !is_embedding(name))
+        });
+        used.map(|(_, tensor)| tensor.memory_bytes()).sum()
+    }
+
     /// The embedding table.
     ///
     /// # Errors
     /// When it is missing or not `hidden` wide.
     pub(crate) fn embedding(&self, hidden: usize) -> Result<Embedding> {
-        let name = match self.naming {
-            Naming::Gguf => "token_embd.weight".to_owned(),
-            Naming::HuggingFace(prefix) => format!("{prefix}embed_tokens.weight"),
-            Naming::Exaone => "transformer.wte.weight".to_owned(),
-        };
+        let name = self.embedding_name();
         let tensor = self
             .tensor(&name)
             .with_context(|| format!("{name}: missing"))?;
@@ -287,6 +305,14 @@ impl Weights {
         match &self.tensors {
             Tensors::Gguf(gguf) => gguf.tensor(name),
             Tensors::Safetensors(tensors) => tensors.get(name),
+        }
+    }
+
+    fn embedding_name(&self) -> String {
+        match self.naming {
+            Naming::Gguf => "token_embd.weight".to_owned(),
+            Naming::HuggingFace(prefix) => format!("{prefix}embed_tokens.weight"),
+            Naming::Exaone => "transformer.wte.weight".to_owned(),
         }
     }
 
@@ -488,7 +514,7 @@ impl Linear {
         Ok(y)
     }
 
-    /// Several projections of the same input, which is rounded only once for those that multiply it rounded.
+    /// Several projections of the same input, which is rounded once and multiplied in one step where they are packed.
     ///
     /// # Errors
     /// When the shapes do not fit or the device has no room.
@@ -496,20 +522,24 @@ impl Linear {
         linears: [&Linear; N],
         x: &Tensor,
     ) -> Result<[Tensor; N]> {
-        let is_packed = |linear: &&Linear| matches!(linear.matrix, Matrix::Packed(_));
-        let rounded = if linears.iter().any(is_packed) {
-            Some(round(x)?)
+        let packed = linears.iter().filter_map(|linear| match &linear.matrix {
+            Matrix::Packed(matrix) => Some(matrix),
+            Matrix::Quantized(_) | Matrix::Plain(_) => None,
+        });
+        let packed: Vec<&PackedMatrix> = packed.collect();
+        let products = if packed.is_empty() {
+            Vec::new()
         } else {
-            None
+            PackedMatrix::multiply_together(&packed, &round(x)?)?
         };
+        let mut products = products.into_iter();
         let outputs = linears
             .iter()
             .map(|linear| {
-                let y = match (&linear.matrix, &rounded) {
-                    (Matrix::Packed(weight), Some(rounded)) => weight.multiply(rounded)?,
-                    (Matrix::Packed(weight), None) => weight.multiply(&round(x)?)?,
-                    (Matrix::Quantized(weight), _) => x.apply_op1_no_bwd(weight)?,
-                    (Matrix::Plain(weight), _) => x.matmul(&weight.t()?)?,
+                let y = match &linear.matrix {
+                    Matrix::Packed(_) => products.next().context("a projection gave no output")?,
+                    Matrix::Quantized(weight) => x.apply_op1_no_bwd(weight)?,
+                    Matrix::Plain(weight) => x.matmul(&weight.t()?)?,
                 };
                 linear.finish(x, y)
             })
@@ -534,14 +564,5 @@ impl Linear {
 /// Rounds `[tokens, width]` to 8 bits.
 fn round(x: &Tensor) -> Result<Activations> {
     let (_, width) = x.dims2()?;
-    let x = x.contiguous()?;
-    let (storage, layout) = x.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else {
-        bail!("activations: expected on the CPU");
-    };
-    let values = layout
-        .contiguous_offsets()
-        .and_then(|(start, end)| storage.as_slice::<f32>().ok()?.get(start..end))
-        .context("activations: expected f32")?;
-    Ok(Activations::new(values, width))
+    on_cpu(&x.contiguous()?, |values| Activations::new(values, width))
 }

@@ -77,6 +77,7 @@ impl Bench {
         command
             .env("HOME", &home)
             .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("XDG_CACHE_HOME", home.join("cache"))
             .env("HF_HOME", home.join("huggingface"));
         command
     }

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Block, TILE_ROWS, TileQ4K, TileQ6K, TileQ8_0, blocks_of};
+use super::{Block, TILE_ROWS, TileQ4K, TileQ6K, TileQ8_0, blocks_of, prefetch_after};
 
 /// Rows of half a tile.
 const HALF_ROWS: usize = TILE_ROWS / 2;
@@ -160,6 +160,7 @@ fn join_pairs(sums: __m256i) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load(bytes: &[u8; 64], half: usize) -> __m256i {
+    prefetch_after(bytes);
     let (halves, _) = bytes.as_chunks::<32>();
     // SAFETY: 32 bytes are there, and the load asks for no alignment.
     unsafe { _mm256_loadu_si256(halves[half].as_ptr().cast()) }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Block, TILE_ROWS, TileQ4K, TileQ6K, TileQ8_0, blocks_of};
+use super::{Block, TILE_ROWS, TileQ4K, TileQ6K, TileQ8_0, blocks_of, prefetch_after};
 
 /// Products of a strip with `M` rows of activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -118,6 +118,7 @@ pub(super) fn multiply_q8_0<const M: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn load(bytes: &[u8; 64]) -> __m512i {
+    prefetch_after(bytes);
     // SAFETY: 64 bytes are there, and the load asks for no alignment.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
