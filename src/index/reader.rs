@@ -23,7 +23,7 @@ const CHUNK_COLUMNS: &str =
 
 /// Candidates by quantised similarity beyond the results asked for; their exact similarity then decides. Also what the
 /// search in the graph keeps open (`ef`).
-const SPARE_CANDIDATES: usize = 54;
+const SPARE_CANDIDATES: usize = 16;
 
 /// From so many rows on their codes choose those that are looked at: below, looking at all should cost less than reading
 /// the chosen ones here and there (estimated from the costs of both at 100,000 rows and more).
@@ -216,7 +216,7 @@ impl Reader {
         top_k: usize,
         candidates: impl Fn(usize) -> Result<(Vec<i64>, bool)>,
     ) -> Result<Vec<Scored>> {
-        let mut n_candidates = top_k + top_k / 2 + SPARE_CANDIDATES;
+        let mut n_candidates = top_k + top_k / 4 + SPARE_CANDIDATES;
         loop {
             let (candidates, is_all) = candidates(n_candidates)?;
             let found = self.chunks_of_vectors(query, &candidates, top_k)?;
