@@ -346,11 +346,12 @@ impl Reader {
             let hash = postings::term_hash(term);
             weighted.push((hash, collection.weight(frequency(cache, newer, hash)?)));
         }
+        let saturation = collection.saturation();
         let mut found = self.living(cache, &weighted, collection, top_k)?;
         for (id, counted) in newer.iter().filter(|(id, _)| self.may_find(*id)) {
             let scores = weighted.iter().filter_map(|(hash, weight)| {
                 let n_occurrences = *counted.occurrences.get(hash)?;
-                Some(weight * collection.saturation(n_occurrences, counted.n_terms))
+                Some(weight * saturation.of(n_occurrences, counted.n_terms))
             });
             if let Some(score) = scores.reduce(|a, b| a + b) {
                 found.push((*id, score));

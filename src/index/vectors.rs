@@ -532,13 +532,13 @@ pub(super) mod tests {
                 };
                 vectors.into_iter().map(shift).collect()
             };
-            let vectors = shifted(unit_vectors(6000, 64, 2));
+            let vectors = shifted(unit_vectors(12_000, 64, 2));
             let mut centre = vec![0.0; 64];
             for vector in &vectors {
                 centre
                     .iter_mut()
                     .zip(vector)
-                    .for_each(|(c, x)| *c += x / 6000.0);
+                    .for_each(|(c, x)| *c += x / 12_000.0);
             }
             let path = folder.path().join("vectors");
             let checksum = write(&path, &centre, None, |push| {
@@ -549,7 +549,7 @@ pub(super) mod tests {
             });
             let cache = VectorCache::open(&path, checksum.unwrap(), 64).unwrap();
             let mut allowed = Bits::default();
-            (0..6000)
+            (0..12_000)
                 .filter(|row| row % 4 != 1)
                 .for_each(|row| allowed.insert(row));
             let (mut n_found, mut n_expected) = (0, 0);
