@@ -205,7 +205,8 @@ pub(super) struct Mapped {
     file: File,
     parameters: Parameters,
     sections: Vec<Range<usize>>,
-    checksums: Vec<u32>,
+    /// Where the body ends and the table of checksums begins.
+    end: usize,
     /// One bit for each block whose checksum was found right.
     verified: Vec<AtomicU64>,
 }
@@ -250,16 +251,11 @@ impl Mapped {
         if crc32fast::hash(table) != header.u32()? {
             bail!("cut short or damaged");
         }
-        let (table, _) = table.as_chunks::<4>();
-        let checksums: Vec<u32> = table
-            .iter()
-            .map(|bytes| u32::from_le_bytes(*bytes))
-            .collect();
-        if (checksums.len() + 1) * BLOCK != end || sections.iter().any(|section| section.end > end)
-        {
+        let n_blocks = table.len() / 4;
+        if (n_blocks + 1) * BLOCK != end || sections.iter().any(|section| section.end > end) {
             bail!("damaged");
         }
-        let verified = (0..checksums.len().div_ceil(64))
+        let verified = (0..n_blocks.div_ceil(64))
             .map(|_| AtomicU64::new(0))
             .collect();
         Ok(Mapped {
@@ -268,7 +264,7 @@ impl Mapped {
             file,
             parameters,
             sections,
-            checksums,
+            end,
             verified,
         })
     }
@@ -386,7 +382,7 @@ impl Mapped {
     /// # Errors
     /// When one is damaged.
     pub(super) fn verify_all(&self) -> Result<()> {
-        (1..=self.checksums.len()).try_for_each(|block| self.verify(block))
+        (1..self.end / BLOCK).try_for_each(|block| self.verify(block))
     }
 
     /// `block` counts from the start of the file; the header is block 0.
@@ -402,7 +398,8 @@ impl Mapped {
         let bit = 1 << (index % 64);
         // Relaxed is enough: the bit only saves repeating a check, and the bytes do not change.
         if bits.load(Ordering::Relaxed) & bit == 0 {
-            if self.checksums.get(index) != Some(&crc32fast::hash(bytes)) {
+            let checksum = self.map.get(self.end + 4 * index..self.end + 4 * block);
+            if checksum != Some(&crc32fast::hash(bytes).to_le_bytes()) {
                 bail!("block {block} is damaged");
             }
             bits.fetch_or(bit, Ordering::Relaxed);
