@@ -21,16 +21,16 @@ const CHUNK_COLUMNS: &str =
      sections.headings, sheet, row, line
      FROM chunks JOIN sections ON sections.id = section_id JOIN files ON files.id = file_id";
 
-/// Candidates by quantised similarity beyond the results asked for; their exact similarity then decides. Also what the
-/// search in the graph keeps open (`ef`).
+/// Candidates by quantised similarity beyond the results asked for and a quarter of them, which is what a cache may hold
+/// of removed texts; their exact similarity then decides.
 const SPARE_CANDIDATES: usize = 16;
 
 /// From so many rows on their codes choose those that are looked at: below, looking at all should cost less than reading
 /// the chosen ones here and there (estimated from the costs of both at 100,000 rows and more).
 const CODED_FROM: usize = 50_000;
 
-/// Candidates the search in the graph keeps open for each one wanted.
-const EF_PER_CANDIDATE: usize = 2;
+/// Candidates the search in the graph keeps open (`ef`) for each one wanted.
+const EF_PER_CANDIDATE: usize = 4;
 
 /// With more chunks than this after the cache of postings, FTS5 is quicker than cutting each into terms.
 const MOST_NEWER_CHUNKS: usize = 1000;

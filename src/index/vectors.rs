@@ -2,8 +2,9 @@
 //!
 //! A row is the vector's numbers as `i8` in units of the row's own scale, then that scale (`f32`). The quantised
 //! similarity only chooses candidates; the caller computes theirs again from the vectors in the database. Where the rows
-//! are very many, one bit of each number (`codes.rs`) chooses the rows that are looked at. Rows are in ascending order of vector id, and a new cache keeps the rows of the one before it, dead ones too, so that a graph
-//! over them stays right; only a new graph starts from living rows alone.
+//! are very many, one bit of each number (`codes.rs`) chooses the rows that are looked at. Rows are in ascending order of
+//! vector id, and a new cache keeps the rows of the one before it, dead ones too, so that a graph over them stays right;
+//! only a new graph starts from living rows alone.
 
 use std::path::Path;
 
