@@ -292,7 +292,7 @@ impl Mapped {
     }
 
     /// As [`Mapped::bytes`], for pieces of a section one after the other: asks for the bytes that come next, so that they
-    /// are on their way from memory while these are worked on. Checking and counting 48 MB takes a third less so.
+    /// are on their way from memory while these are worked on. The nearest of a million rows took 3 to 13 % less CPU so.
     ///
     /// # Errors
     /// As [`Mapped::bytes`].
