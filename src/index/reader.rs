@@ -16,16 +16,16 @@ use crate::chunk::Chunk;
 use crate::document::Location;
 use crate::embedding::EmbedderId;
 
-/// Candidates by quantised similarity beyond the results asked for; their exact similarity then decides. Also what the
-/// search in the graph keeps open (`ef`).
-const SPARE_CANDIDATES: usize = 54;
+/// Candidates by quantised similarity beyond the results asked for and a quarter of them, which is what a cache may hold
+/// of removed texts; their exact similarity then decides.
+const SPARE_CANDIDATES: usize = 16;
 
 /// From so many rows on their codes choose those that are looked at: below, looking at all should cost less than reading
 /// the chosen ones here and there (estimated from the costs of both at 100,000 rows and more).
 const CODED_FROM: usize = 50_000;
 
-/// Candidates the search in the graph keeps open for each one wanted.
-const EF_PER_CANDIDATE: usize = 2;
+/// Candidates the search in the graph keeps open (`ef`) for each one wanted.
+const EF_PER_CANDIDATE: usize = 4;
 
 /// With more chunks than this after the cache of postings, FTS5 is quicker than cutting each into terms.
 const MOST_NEWER_CHUNKS: usize = 1000;
@@ -215,7 +215,7 @@ impl Reader {
         top_k: usize,
         candidates: impl Fn(usize) -> Result<(Vec<i64>, bool)>,
     ) -> Result<Vec<Scored>> {
-        let mut n_candidates = top_k + top_k / 2 + SPARE_CANDIDATES;
+        let mut n_candidates = top_k + top_k / 4 + SPARE_CANDIDATES;
         loop {
             let (candidates, is_all) = candidates(n_candidates)?;
             let found = self.chunks_of_vectors(query, &candidates, top_k)?;
@@ -345,11 +345,12 @@ impl Reader {
             let hash = postings::term_hash(term);
             weighted.push((hash, collection.weight(frequency(cache, newer, hash)?)));
         }
+        let saturation = collection.saturation();
         let mut found = self.living(cache, &weighted, collection, top_k)?;
         for (id, counted) in newer.iter().filter(|(id, _)| self.may_find(*id)) {
             let scores = weighted.iter().filter_map(|(hash, weight)| {
                 let n_occurrences = *counted.occurrences.get(hash)?;
-                Some(weight * collection.saturation(n_occurrences, counted.n_terms))
+                Some(weight * saturation.of(n_occurrences, counted.n_terms))
             });
             if let Some(score) = scores.reduce(|a, b| a + b) {
                 found.push((*id, score));
