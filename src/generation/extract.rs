@@ -4,8 +4,8 @@
 //! of the question it covers together with its context (headings, lead-in of its list, question of its row), word for word
 //! and in other words, by the rank of its passage, and by whether it holds what is asked for: an amount, a time, an office.
 //! The weights are a listwise logistic regression on questions about statutes, office documents and encyclopaedia articles
-//! that the embedder was not trained on; with each fold left out of it, of a hundred answers 56, 80 and 97 hold what was
-//! expected within 300 characters (and 52, 77 and 96 before the kinds of number were told apart and shorter pieces added).
+//! that the embedder was not trained on; with each fold left out of it, of a hundred answers 56, 79 and 96 hold what was
+//! expected within 300 characters (52, 77 and 96 before kinds of number were told apart).
 
 use anyhow::Result;
 
@@ -25,7 +25,7 @@ const MAX_CHARS: usize = 290;
 const MAX_OVERVIEW_CHARS: usize = 800;
 
 /// A further piece is quoted when it is at least this share as good as the best.
-const MIN_SHARE: f32 = 0.75;
+const MIN_SHARE: f32 = 0.8;
 
 /// What a line of the answer has beside its text: a dash or stars, a label, the end of the line.
 const MARKS_CHARS: usize = 7;
@@ -86,6 +86,8 @@ struct Piece<'a> {
     text: &'a str,
     /// What must be read with it: lead-in of its list, header of its table, question of its row.
     context: &'a str,
+    /// The piece that announces it, by its order: an item of a list says nothing alone.
+    lead_in: Option<usize>,
     /// Whether it says that what follows is the answer: `다음 각 호와 같다`.
     announces: bool,
     merit: f32,
@@ -141,6 +143,7 @@ fn pieces(prompt: &Prompt) -> Vec<Piece<'_>> {
     for passage in &prompt.passages {
         for part in &passage.parts {
             let mut context = "";
+            let mut lead_in = None;
             let mut lines = part.text.lines().peekable();
             let mut is_first = true;
             while let Some(line) = lines.next() {
@@ -149,7 +152,7 @@ fn pieces(prompt: &Prompt) -> Vec<Piece<'_>> {
                     is_first && is_row(line) && lines.peek().is_some_and(|next| is_row(next));
                 is_first = false;
                 if is_header || asks(line) {
-                    context = line;
+                    (context, lead_in) = (line, None);
                     continue;
                 }
                 let whole = line.chars().count() <= MAX_LINE_CHARS || is_row(line);
@@ -164,11 +167,12 @@ fn pieces(prompt: &Prompt) -> Vec<Piece<'_>> {
                         order: pieces.len(),
                         text,
                         context,
+                        lead_in: lead_in.filter(|_| is_item(text) || is_row(text)),
                         announces,
                         merit: 0.0,
                     });
                     if announces {
-                        context = text;
+                        (context, lead_in) = (text, Some(pieces.len() - 1));
                     }
                 }
             }
@@ -216,16 +220,25 @@ fn select<'a>(prompt: &Prompt, pieces: Vec<Piece<'a>>) -> Vec<Piece<'a>> {
         let is_new = !chosen
             .iter()
             .any(|known| pieces[*known].text.contains(piece.text));
+        let lead_in = piece.lead_in.filter(|lead_in| !chosen.contains(lead_in));
         let is_first_of_passage = !chosen
             .iter()
             .any(|known| pieces[*known].passage.label == piece.passage.label);
         let heading = piece.passage.path.last().filter(|_| is_first_of_passage);
-        let length = piece.text.chars().count()
-            + MARKS_CHARS
-            + heading.map_or(0, |heading| heading.chars().count() + MARKS_CHARS);
+        let lines = [
+            Some(piece.text),
+            lead_in.map(|at| pieces[at].text),
+            heading.map(String::as_str),
+        ];
+        let length: usize = lines
+            .into_iter()
+            .flatten()
+            .map(|line| line.chars().count() + MARKS_CHARS)
+            .sum();
         let fits = chosen.is_empty() || n_chars + length <= max_chars;
         if piece.merit >= least_merit && is_new && fits {
             n_chars += length;
+            chosen.extend(lead_in);
             chosen.push(at);
         }
     }
@@ -251,6 +264,24 @@ fn is_overview(prompt: &Prompt) -> bool {
 /// Whether a line is a row of a table.
 fn is_row(line: &str) -> bool {
     line.contains(" | ")
+}
+
+/// Whether a line is an item of a list: `1. `, `가.`, `(2)`, `- `. A paragraph of its own (`②`) is not.
+fn is_item(line: &str) -> bool {
+    let line = line.trim_start_matches('(');
+    let number = line.trim_start_matches(|character: char| character.is_ascii_digit());
+    let mut letters = line.chars();
+    let is_lettered = letters
+        .next()
+        .is_some_and(|first| ('가'..='하').contains(&first));
+    let after = if is_lettered {
+        letters.as_str()
+    } else {
+        number
+    };
+    let is_numbered = is_lettered || number.len() < line.len();
+    line.starts_with(['-', '•', '·', '○', '※', 'ㆍ'])
+        || (is_numbered && after.starts_with(['.', ')']))
 }
 
 /// Whether a line introduces the items or the table that follow it.
@@ -290,4 +321,32 @@ fn write(pieces: &[Piece<'_>]) -> String {
         lines.push(format!("- {} [{label}]", piece.text));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_and_paragraphs() {
+        for item in [
+            "1. 국내 유학",
+            "12) 기타",
+            "(3) 출장",
+            "가. 본인",
+            "- 사본",
+            "○ 대상",
+        ] {
+            assert!(is_item(item), "{item}");
+        }
+        for paragraph in [
+            "② 유학휴직",
+            "2년 이내로 한다",
+            "가족수당은 다음과 같다",
+            "제3조(정의)",
+            "",
+        ] {
+            assert!(!is_item(paragraph), "{paragraph}");
+        }
+    }
 }
