@@ -9,9 +9,8 @@ machine that others use, only what ran side by side compares. The second figure 
 time: with 1 thread it compares even when others take the processor away; with more, waiting threads count, too.
 The model's context must hold the longest prompt.
 
-Measured on a Xeon with AVX-512 VNNI that others used, llama-cpp-python 0.3.36, 1.1 B Q4_K_M, 2 threads at a raised
-priority, medians of three rounds: prefill 512 1.54, prefill 2048 1.29, decode at 512 1.73, at 2048 1.59 (ratios of CPU time
-1.57, 1.28, 1.75, 1.63; single rounds 1.39 to 1.90, 1.12 to 1.33, 1.70 to 2.16, 1.19 to 1.61).
+Measured on a Xeon with AVX-512 VNNI, llama-cpp-python 0.3.36, 1.1 B Q4_K_M, 2 threads, medians of three rounds: prefill 512
+1.56, prefill 2048 1.49, decode at 512 1.82, at 2048 1.67 (single rounds 1.49 to 1.56, 1.42 to 1.67, 1.79 to 1.88, 1.60 to 1.70).
 """
 import os
 import random

@@ -3,8 +3,8 @@
 //! The chunks are made up: words of a few hundred topics, frequent and rare as words are, with vectors that are sums of
 //! their words' vectors, as a static embedder makes them. The queries are vectors of the index moved by noise. A cold
 //! question is a process of its own (this program again): open, both legs with 100 candidates each, the frequencies of
-//! the terms, forty chunks, close; its CPU time is counted without what makes the query, its memory is all it ever had. Recall is that of the
-//! ten nearest by `f32` over all vectors.
+//! the terms, forty chunks, close; its CPU time is counted without what makes the query, its memory is all it ever had.
+//! Recall is that of the ten nearest by `f32` over all vectors.
 //!
 //! | variable | |
 //! |---|---|

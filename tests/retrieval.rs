@@ -11,9 +11,9 @@ const FLOORS: &[(&str, f64)] = &[
     ("hit_at_1", 0.88),
     ("hit_at_5", 0.98),
     ("mrr", 0.93),
-    ("answer_containment", 0.60),
-    ("refusal_precision", 0.45),
-    ("refusal_recall", 0.65),
+    ("answer_containment", 0.68),
+    ("refusal_precision", 0.55),
+    ("refusal_recall", 0.75),
     ("citation_correctness", 0.93),
     ("citations_verified", 1.0),
 ];
