@@ -2,9 +2,11 @@
 //!
 //! In comes a Q4_K, Q6_K or Q8_0 matrix as it stands in a GGUF file; [`PackedMatrix`] keeps the same numbers, in about
 //! the same space, in tiles of 16 rows, so that one instruction (AVX-512 VNNI `vpdpbusd`) multiplies four columns of
-//! all 16, or of 8 where AVX2 is all there is; both give the same numbers to the last bit. Activations are rounded to 8
-//! bits in blocks of 32 with a scale each. A row of activations gives the same result whether it comes alone or among
-//! others, so that a draft that is checked in one pass is judged as single tokens would have been.
+//! all 16, of 8 where AVX2 is all there is, or of 4 on ARM; all give the same numbers to the last bit. Activations are
+//! rounded to 8 bits in blocks of 32 with a scale each. A row of activations gives the same result whether it comes alone
+//! or among others, so that a draft that is checked in one pass is judged as single tokens would have been.
+//!
+//! The kernels for ARM were tested under emulation; nobody has timed them on a machine yet.
 //!
 //! Other machines, and other quantisations, are left to candle: [`PackedMatrix::new`] returns `None`.
 
@@ -17,6 +19,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use anyhow::{Result, ensure};
 use candle_core::quantized::GgmlDType;
@@ -50,30 +54,46 @@ pub(crate) struct PackedMatrix {
 /// Vector instructions that tiles are multiplied with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Instructions {
+    #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Instructions {
     /// Those that this machine has, the fastest first.
     fn found() -> Vec<Instructions> {
-        let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vnni")
-            {
-                found.push(Instructions::Avx512Vnni);
-            }
-            if is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-            {
-                found.push(Instructions::Avx2);
-            }
-        }
-        found
+        let known = [
+            (
+                Instructions::Avx512Vnni,
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni"),
+            ),
+            (
+                Instructions::Avx2,
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c"),
+            ),
+        ];
+        #[cfg(target_arch = "aarch64")]
+        let known = [
+            (
+                Instructions::NeonDotprod,
+                std::arch::is_aarch64_feature_detected!("dotprod"),
+            ),
+            (Instructions::Neon, true),
+        ];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let known: [(Instructions, bool); 0] = [];
+        let found = known.into_iter().filter(|(_, found)| *found);
+        found.map(|(instructions, _)| instructions).collect()
     }
 }
 
@@ -354,7 +374,6 @@ trait Tile: Clone + Send + Sync {
     ///
     /// # Safety
     /// The machine must have the instructions: [`Instructions::found`].
-    #[cfg(target_arch = "x86_64")]
     unsafe fn multiply<const M: usize>(
         instructions: Instructions,
         strip: &[Self],
@@ -408,7 +427,6 @@ fn half_at(block: &[u8], offset: usize) -> f16 {
 }
 
 /// Products of a strip with at most [`PASS_ROWS`] rows.
-#[cfg(target_arch = "x86_64")]
 fn multiply_pass<T: Tile>(
     instructions: Instructions,
     strip: &[T],
@@ -434,13 +452,29 @@ fn multiply_pass<T: Tile>(
     take!(1);
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn multiply_pass<T: Tile>(
-    _instructions: Instructions,
-    _strip: &[T],
-    _rows: &[&[Block]],
-    _results: &mut [[f32; TILE_ROWS]],
-) {
+/// [`Tile::multiply`] by the kernel of this name.
+macro_rules! multiply_by_found {
+    ($kernel:ident) => {
+        unsafe fn multiply<const M: usize>(
+            instructions: Instructions,
+            strip: &[Self],
+            rows: &[&[Block]; M],
+        ) -> [[f32; TILE_ROWS]; M] {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match instructions {
+                    #[cfg(target_arch = "x86_64")]
+                    Instructions::Avx512Vnni => avx512::$kernel(strip, rows),
+                    #[cfg(target_arch = "x86_64")]
+                    Instructions::Avx2 => avx2::$kernel(strip, rows),
+                    #[cfg(target_arch = "aarch64")]
+                    Instructions::NeonDotprod => neon::$kernel::<M, true>(strip, rows),
+                    #[cfg(target_arch = "aarch64")]
+                    Instructions::Neon => neon::$kernel::<M, false>(strip, rows),
+                }
+            }
+        }
+    };
 }
 
 impl Tile for TileQ4K {
@@ -484,19 +518,7 @@ impl Tile for TileQ4K {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn multiply<const M: usize>(
-        instructions: Instructions,
-        strip: &[Self],
-        rows: &[&[Block]; M],
-    ) -> [[f32; TILE_ROWS]; M] {
-        match instructions {
-            // SAFETY: the caller's promise.
-            Instructions::Avx512Vnni => unsafe { avx512::multiply_q4k(strip, rows) },
-            // SAFETY: the caller's promise.
-            Instructions::Avx2 => unsafe { avx2::multiply_q4k(strip, rows) },
-        }
-    }
+    multiply_by_found!(multiply_q4k);
 }
 
 impl Tile for TileQ6K {
@@ -539,19 +561,7 @@ impl Tile for TileQ6K {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn multiply<const M: usize>(
-        instructions: Instructions,
-        strip: &[Self],
-        rows: &[&[Block]; M],
-    ) -> [[f32; TILE_ROWS]; M] {
-        match instructions {
-            // SAFETY: the caller's promise.
-            Instructions::Avx512Vnni => unsafe { avx512::multiply_q6k(strip, rows) },
-            // SAFETY: the caller's promise.
-            Instructions::Avx2 => unsafe { avx2::multiply_q6k(strip, rows) },
-        }
-    }
+    multiply_by_found!(multiply_q6k);
 }
 
 impl Tile for TileQ8_0 {
@@ -574,23 +584,11 @@ impl Tile for TileQ8_0 {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn multiply<const M: usize>(
-        instructions: Instructions,
-        strip: &[Self],
-        rows: &[&[Block]; M],
-    ) -> [[f32; TILE_ROWS]; M] {
-        match instructions {
-            // SAFETY: the caller's promise.
-            Instructions::Avx512Vnni => unsafe { avx512::multiply_q8_0(strip, rows) },
-            // SAFETY: the caller's promise.
-            Instructions::Avx2 => unsafe { avx2::multiply_q8_0(strip, rows) },
-        }
-    }
+    multiply_by_found!(multiply_q8_0);
 }
 
 /// The 8 blocks (256 values) of each row that meet a tile.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 fn blocks_of<'a, const M: usize>(rows: &[&'a [Block]; M], tile: usize) -> [&'a [Block; 8]; M] {
     rows.map(|row| {
