@@ -533,13 +533,13 @@ pub(super) mod tests {
                 };
                 vectors.into_iter().map(shift).collect()
             };
-            let vectors = shifted(unit_vectors(12_000, 64, 2));
+            let vectors = shifted(unit_vectors(50_000, 64, 2));
             let mut centre = vec![0.0; 64];
             for vector in &vectors {
                 centre
                     .iter_mut()
                     .zip(vector)
-                    .for_each(|(c, x)| *c += x / 12_000.0);
+                    .for_each(|(c, x)| *c += x / 50_000.0);
             }
             let path = folder.path().join("vectors");
             let checksum = write(&path, &centre, None, |push| {
@@ -550,7 +550,7 @@ pub(super) mod tests {
             });
             let cache = VectorCache::open(&path, checksum.unwrap(), 64).unwrap();
             let mut allowed = Bits::default();
-            (0..12_000)
+            (0..50_000)
                 .filter(|row| row % 4 != 1)
                 .for_each(|row| allowed.insert(row));
             let (mut n_found, mut n_expected) = (0, 0);
