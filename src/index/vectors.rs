@@ -554,7 +554,7 @@ pub(super) mod tests {
                 .filter(|row| row % 4 != 1)
                 .for_each(|row| allowed.insert(row));
             let (mut n_found, mut n_expected) = (0, 0);
-            for query in shifted(unit_vectors(50, 64, 2)) {
+            for query in shifted(unit_vectors(20, 64, 2)) {
                 for (first, allowed) in [(0, None), (1500, None), (0, Some(&allowed))] {
                     let expected = cache.scan(&Row::new(&query), first, 20, allowed).unwrap();
                     let found = cache
