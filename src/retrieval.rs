@@ -23,6 +23,7 @@ const SHORTLIST: usize = 20;
 
 /// Share of the dense leg in the sum: MRR on 700 welfare and 500 encyclopaedia questions is .806/.781 at 0.3, .809/.780 at
 /// 0.4, .812/.779 at 0.5 (BM25 alone .781/.775), with an earlier embedder that had half of the welfare passages in training.
+/// With the present one and alignment, the mean MRR of five sets is .797 at 0.4 and 0.5, .798 at 0.6.
 const DENSE_WEIGHT: f32 = 0.4;
 
 /// Candidates that are compared with the question word by word.
