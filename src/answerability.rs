@@ -1,29 +1,26 @@
 //! Do the passages hold the answer? One decision for every generator, made before any text is written.
 //!
 //! A similarity threshold alone fails both ways: a question about 병가 is very similar to passages about 휴직. So two things
-//! are weighed: how near the best hits are to the question in meaning, and how much of what the question's words tell
-//! stands in the best hit. And one decides alone: a word that tells more than the rest together and does not stand there.
+//! are weighed, both of the best hit: how much of what the question's words tell stands there, and how far it says them
+//! in whatever words ([`crate::alignment`]; the built-in embedder is trained to tell an aligned passage from a threshold).
+//! And one decides alone: a word that tells more than the rest together and does not stand there.
 //!
 //! The weights are a logistic regression over thirteen sets of Korean questions, each set of equal weight: about welfare
 //! programmes, encyclopaedia facts and statutes as large and as small folders, about encyclopaedia articles in the words of
 //! exams, and everyday questions about statutes and office documents; with passages that are there, with passages removed,
-//! and with near misses written by hand. At the thresholds 10 % of answerable questions are refused (none to 24 % of a set,
-//! most where people ask in everyday words); F1 of refusals is .70 on average, .96 where whole articles are removed, .44 and
-//! .49 for the near misses. Nothing else that was tried told more on sets left out of the fit: share of the ideal BM25, lead
-//! over the second hit, distance from all candidates, words of like meaning, length of the question, size of the index; in
-//! a regression or in boosted trees.
+//! and with near misses written by hand. FIGURES
 
 use anyhow::Result;
 
-use crate::embedding::Embed;
+use crate::alignment::Alignment;
 use crate::embedding::static_embedding::StaticEmbedding;
 use crate::index::{Reader, lexical};
 use crate::question::{self, Question};
 use crate::retrieval::{Retrieval, inverse_document_frequency};
 
-const COVERAGE_WEIGHT: f32 = 4.7;
-const MEANING_WEIGHT: f32 = 3.6;
-const BIAS: f32 = -3.7;
+const COVERAGE_WEIGHT: f32 = 2.4;
+const ALIGNMENT_WEIGHT: f32 = 7.4;
+const BIAS: f32 = -5.6;
 
 /// Log-odds from which a question counts as answerable. Below even: refusing what could be answered costs a user more
 /// than a quote that he sees to be beside the point.
@@ -34,9 +31,6 @@ const MAX_MISSING: f32 = 0.55;
 
 /// A cross-encoder has read question and passage together; where one is used, its even odds decide.
 const MIN_RERANKED: f32 = 0.5;
-
-/// Hits that are looked at for meaning.
-const N_HITS: usize = 5;
 
 /// How much an aspect, a verb or a single character tells next to a word that names a subject: verbs are said in many
 /// ways, and a single character stands anywhere.
@@ -56,8 +50,9 @@ pub struct Judgement {
     pub answerable: bool,
     /// Weighted share of the question's words that the best hit and its headings cover, 0 to 1.
     pub coverage: f32,
-    /// Greatest cosine of question and hit by the built-in embedder, -1 to 1.
-    pub meaning: f32,
+    /// How far the best hit and its headings say the question word by word, by the built-in embedder whichever embedder
+    /// the index has, so that one calibration serves all; 0 to 1.
+    pub alignment: f32,
     /// The word of the question that the best hit lacks most.
     pub missing: Option<String>,
     /// How much of the question that word tells, 0 to 1.
@@ -78,12 +73,9 @@ pub fn judge(
     let Some(best) = retrieval.hits.first() else {
         return Ok(judgement);
     };
-    judgement.meaning = meaning(builtin, question, retrieval)?;
-    let text = Haystack::new(&format!(
-        "{}\n{}",
-        best.chunk.source,
-        best.chunk.chunk.embedded_text()
-    ));
+    let text = best.chunk.chunk.embedded_text();
+    judgement.alignment = Alignment::new(builtin, &question.text)?.of(&text)?;
+    let text = Haystack::new(&format!("{}\n{text}", best.chunk.source));
     judgement.coverage = coverage(word_weights, &text);
     let lacking = word_weights
         .iter()
@@ -94,31 +86,13 @@ pub fn judge(
     {
         (judgement.missing, judgement.missing_weight) = (Some(word.clone()), lacking);
     }
-    let log_odds = COVERAGE_WEIGHT * judgement.coverage + MEANING_WEIGHT * judgement.meaning + BIAS;
+    let log_odds =
+        COVERAGE_WEIGHT * judgement.coverage + ALIGNMENT_WEIGHT * judgement.alignment + BIAS;
     judgement.answerable = match retrieval.reranked {
         Some(similarity) => similarity >= MIN_RERANKED,
         None => log_odds >= MIN_LOG_ODDS && judgement.missing_weight <= MAX_MISSING,
     };
     Ok(judgement)
-}
-
-/// How near the best hits are to a question in meaning: the greatest cosine by the built-in embedder, whichever embedder
-/// the index has, so that one calibration serves all.
-fn meaning(
-    builtin: &StaticEmbedding<'_>,
-    question: &Question,
-    retrieval: &Retrieval,
-) -> Result<f32> {
-    let texts: Vec<String> = retrieval
-        .hits
-        .iter()
-        .take(N_HITS)
-        .map(|hit| hit.chunk.chunk.embedded_text())
-        .collect();
-    let question = builtin.embed_query(&question.text)?;
-    let vectors = builtin.embed_passages(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let cosine = |vector: Vec<f32>| question.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
-    Ok(vectors.into_iter().map(cosine).fold(0.0, f32::max))
 }
 
 /// Weighted share of the words that a text covers, 0 to 1.
@@ -211,6 +185,7 @@ impl Haystack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alignment::Alignment;
     use crate::embedding::static_embedding::builtin;
 
     #[test]

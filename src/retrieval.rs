@@ -24,7 +24,7 @@ const SHORTLIST: usize = 20;
 /// Share of the dense leg in the sum: MRR on 700 welfare and 500 encyclopaedia questions is .806/.781 at 0.3, .809/.780 at
 /// 0.4, .812/.779 at 0.5 (BM25 alone .781/.775), with an earlier embedder that had half of the welfare passages in training.
 /// With the present one and alignment, the mean MRR of five sets is .797 at 0.4 and 0.5, .798 at 0.6.
-const DENSE_WEIGHT: f32 = 0.4;
+const DENSE_WEIGHT: f32 = 0.5;
 
 /// Candidates that are compared with the question word by word.
 const ALIGNED: usize = 40;
@@ -32,7 +32,7 @@ const ALIGNED: usize = 40;
 /// Weight of the alignment's z-score beside the fused score. MRR at 0, 0.3, 0.5, 0.8: .481, .554, .568, .564 on everyday
 /// questions about statutes, .847, .844, .838, .831 on welfare programmes, .791, .802, .801, .790 on encyclopaedia facts
 /// (all with an earlier embedder in the dense leg).
-const ALIGNMENT_WEIGHT: f32 = 0.4;
+const ALIGNMENT_WEIGHT: f32 = 0.6;
 
 /// k1 + 1 of BM25 as SQLite's FTS5 computes it (k1 = 1.2): what a term's weight tends to as it is repeated.
 const BM25_CEILING: f32 = 2.2;

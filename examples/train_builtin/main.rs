@@ -1,5 +1,6 @@
 //! Trains the embedder that is part of the binary, and measures it. `README.md` beside this file tells how and on what.
 
+mod alignment;
 mod corpus;
 mod evaluation;
 mod pairs;
@@ -22,10 +23,11 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
+use alignment::WordLists;
 use corpus::{Article, QuestionSet};
 use pairs::{Asked, Mixture, Office, Pair, Sources, Wording};
 use random::Random;
-use training::{Batch, Table};
+use training::{Batch, Losses, Table};
 use vocabulary::WordCounts;
 use words::Words;
 
@@ -66,20 +68,29 @@ struct Arguments {
     word_share: f32,
     #[arg(long, default_value_t = 384)]
     dimension: usize,
-    #[arg(long, default_value_t = 1200)]
+    #[arg(long, default_value_t = 1000)]
     steps: usize,
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 512)]
     batch: usize,
     #[arg(long, default_value_t = 0.004)]
     learning_rate: f32,
     /// What cosines are multiplied by before the softmax.
     #[arg(long, default_value_t = 20.0)]
     scale: f32,
+    /// What alignments are multiplied by before the softmax.
+    #[arg(long, default_value_t = 40.0)]
+    aligned_scale: f32,
+    /// Weight of the loss of alignments beside that of sums.
+    #[arg(long, default_value_t = 2.0)]
+    aligned_weight: f32,
+    /// Weight of telling aligned passages from a threshold, beside telling them from each other.
+    #[arg(long, default_value_t = 0.5)]
+    threshold_weight: f32,
     /// Share of features left out of each text, so that no single one decides.
     #[arg(long, default_value_t = 0.3)]
     dropout: f32,
     /// Share of the way back to the untrained rows that the finished ones are moved.
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.35)]
     keep_initial: f32,
     /// Share of pairs from the question set.
     #[arg(long, default_value_t = 0.12)]
@@ -89,7 +100,7 @@ struct Arguments {
     #[arg(long, default_value_t = 0.04)]
     wording_share: f32,
     /// Share of pairs from the questions written for this.
-    #[arg(long, default_value_t = 0.2)]
+    #[arg(long, default_value_t = 0.3)]
     asked_share: f32,
     /// Articles of one law that stand in a batch together, as hard negatives of each other.
     #[arg(long, default_value_t = 4)]
@@ -134,20 +145,31 @@ fn train(arguments: &Arguments) -> Result<()> {
         arguments.seed,
     );
     drop(meanings);
-    let mut mean_loss = 0.0;
+    let losses = Losses {
+        scale: arguments.scale,
+        aligned_scale: arguments.aligned_scale,
+        aligned_weight: arguments.aligned_weight,
+        threshold_weight: arguments.threshold_weight,
+    };
+    let mut mean_losses = [0.0; 2];
     for step in 0..arguments.steps {
         let mut random = Random::new(arguments.seed.wrapping_mul(1 << 32) + step as u64);
         let batch = draw_batch(&sources, &subwords, arguments, &mut random);
         let rate = arguments.learning_rate * (1.0 - step as f32 / arguments.steps as f32);
-        mean_loss += table.step(&batch, arguments.scale, rate)?;
+        for (mean, loss) in mean_losses
+            .iter_mut()
+            .zip(table.step(&batch, losses, rate)?)
+        {
+            *mean += loss / 50.0;
+        }
         if (step + 1) % 50 == 0 {
             eprintln!(
-                "step {}: loss {:.3}, {:.0?}",
+                "step {}: losses {mean_losses:.3?}, threshold {:.3}, {:.0?}",
                 step + 1,
-                mean_loss / 50.0,
+                table.threshold,
                 start.elapsed()
             );
-            mean_loss = 0.0;
+            mean_losses = [0.0; 2];
         }
     }
     let rows = table.rows_between(arguments.keep_initial);
@@ -345,9 +367,14 @@ fn draw_batch(
         .map(|cell| (cell / pairs.len(), cell % pairs.len()))
         .map(|(q, p)| q != p && pairs[p].marks.contains(&pairs[q].asked))
         .collect();
+    let words = |texts: Vec<&str>, dropout| WordLists::new(&texts, subwords, dropout, seed);
+    let asked = pairs.iter().map(|pair| pair.query.as_str()).collect();
+    let said = pairs.iter().map(|pair| pair.passage.as_str()).collect();
     Batch {
         queries,
         passages,
+        asked: words(asked, 0.0),
+        said: words(said, arguments.dropout),
         masked,
     }
 }

@@ -1,5 +1,6 @@
 //! In-batch contrastive training of the rows: a query should be nearer to its own passage than to the others of the
-//! batch (InfoNCE: van den Oord, Li, Vinyals 2018), with Adam (Kingma, Ba 2015) over the rows that a batch touches.
+//! batch (InfoNCE: van den Oord, Li, Vinyals 2018), both as sums and word by word, with Adam (Kingma, Ba 2015) over the
+//! rows that a batch touches.
 //!
 //! Products of matrices are candle's. Adding rows up and handing their gradients back is written out: candle would
 //! make a gradient of the whole table for the few rows of a batch.
@@ -10,14 +11,31 @@ use ragq::embedding::static_embedding::bucket_row;
 use ragq::embedding::subwords::{Feature, N_BUCKETS};
 use rayon::prelude::*;
 
+use crate::alignment::{Alignments, WordLists, Words};
 use crate::random::Random;
 
-/// A batch of pairs as features.
+/// A batch of pairs as features: of whole texts, and of their words.
 pub(crate) struct Batch {
     pub(crate) queries: Vec<Vec<Feature>>,
     pub(crate) passages: Vec<Vec<Feature>>,
+    pub(crate) asked: WordLists,
+    pub(crate) said: WordLists,
     /// `[queries, passages]`: true where a passage is neither the query's own nor a fair negative.
     pub(crate) masked: Vec<bool>,
+}
+
+/// The two losses: of texts as sums of rows, and of texts word by word.
+#[derive(Clone, Copy)]
+pub(crate) struct Losses {
+    /// What cosines of sums are multiplied by before the softmax.
+    pub(crate) scale: f32,
+    /// What alignments are multiplied by before the softmax.
+    pub(crate) aligned_scale: f32,
+    /// Weight of the loss of alignments; that of sums has 1.
+    pub(crate) aligned_weight: f32,
+    /// Weight, in the loss of alignments, of telling the own passage from a threshold, and the threshold from the others:
+    /// what makes alignments of different queries comparable.
+    pub(crate) threshold_weight: f32,
 }
 
 /// The table being trained.
@@ -31,10 +49,14 @@ pub(crate) struct Table {
     means: Vec<f32>,
     squares: Vec<f32>,
     n_steps: i32,
+    /// Alignment that parts passages that answer from others.
+    pub(crate) threshold: f32,
 }
 
 const MEAN_DECAY: f32 = 0.9;
 const SQUARE_DECAY: f32 = 0.999;
+/// Plain gradient descent on one number: larger steps make it swing.
+const THRESHOLD_RATE: f32 = 0.002;
 
 impl Table {
     /// Rows as long as their entry is rare, between a word's vector, where one is known, and a random direction: before
@@ -73,6 +95,7 @@ impl Table {
             buckets,
             bucket_scale,
             n_steps: 0,
+            threshold: 0.5,
         }
     }
 
@@ -116,8 +139,34 @@ impl Table {
         (vectors, lengths)
     }
 
-    /// One step; returns the mean loss. Cosines are multiplied by `scale` before the softmax.
-    pub(crate) fn step(&mut self, batch: &Batch, scale: f32, learning_rate: f32) -> Result<f32> {
+    /// One step; returns the mean loss of the sums and that of the alignments.
+    pub(crate) fn step(
+        &mut self,
+        batch: &Batch,
+        losses: Losses,
+        learning_rate: f32,
+    ) -> Result<[f32; 2]> {
+        let (summed_loss, by_text) = self.summed(batch, losses.scale)?;
+        let (aligned_loss, mut by_word, by_threshold) = self.aligned(batch, losses)?;
+        self.threshold -= THRESHOLD_RATE * by_threshold;
+        by_word.iter_mut().for_each(|x| *x *= losses.aligned_weight);
+        let texts = batch.queries.iter().chain(&batch.passages);
+        let words = batch.asked.features.iter().chain(&batch.said.features);
+        let sums: Vec<(&[Feature], &[f32])> = texts
+            .chain(words)
+            .map(Vec::as_slice)
+            .zip(
+                by_text
+                    .chunks(self.dimension)
+                    .chain(by_word.chunks(self.dimension)),
+            )
+            .collect();
+        self.update(&sums, learning_rate);
+        Ok([summed_loss, aligned_loss])
+    }
+
+    /// The mean loss of texts as sums, and its gradients by the sums `[queries + passages, dimension]`.
+    fn summed(&self, batch: &Batch, scale: f32) -> Result<(f32, Vec<f32>)> {
         let (n_queries, n_passages) = (batch.queries.len(), batch.passages.len());
         let (queries, query_lengths) = self.embed(&batch.queries);
         let (passages, passage_lengths) = self.embed(&batch.passages);
@@ -137,24 +186,60 @@ impl Table {
             .matmul(&q)?
             .flatten_all()?
             .to_vec1::<f32>()?;
-        let by_query = through_length(by_query, &queries, &query_lengths, self.dimension);
-        let by_passage = through_length(by_passage, &passages, &passage_lengths, self.dimension);
-        self.update(batch, &by_query, &by_passage, learning_rate);
-        Ok(0.5 * (loss + loss_back))
+        let mut gradients = through_length(by_query, &queries, &query_lengths, self.dimension);
+        gradients.extend(through_length(
+            by_passage,
+            &passages,
+            &passage_lengths,
+            self.dimension,
+        ));
+        Ok((0.5 * (loss + loss_back), gradients))
     }
 
-    /// Hands the gradients of the texts back to the rows they were added from.
-    fn update(&mut self, batch: &Batch, by_query: &[f32], by_passage: &[f32], learning_rate: f32) {
+    /// The mean loss of texts word by word, its gradients by the words' vectors `[asked + said words, dimension]`, and the
+    /// gradient by the threshold.
+    fn aligned(&self, batch: &Batch, losses: Losses) -> Result<(f32, Vec<f32>, f32)> {
+        let scale = losses.aligned_scale;
+        let dimension = self.dimension;
+        let words = |lists: &WordLists| Words::new(self.embed(&lists.features));
+        let (asked, said) = (words(&batch.asked), words(&batch.said));
+        let alignments = Alignments::new([&batch.asked, &batch.said], [&asked, &said], dimension)?;
+        let (by_score, loss) = softmax_gradient(&alignments.scores, &batch.masked, scale)?;
+        let (apart, by_threshold) =
+            threshold_gradient(&alignments.scores, &batch.masked, scale, self.threshold)?;
+        let by_score = (by_score + (apart * f64::from(losses.threshold_weight))?)?;
+        let by = alignments.gradients(&by_score, &batch.asked, &asked)?;
+        let mut gradients = through_length(by.asked, &asked.units, &asked.lengths, dimension);
+        let units = asked.units.chunks(dimension);
+        for ((gradient, unit), by_length) in gradients
+            .chunks_mut(dimension)
+            .zip(units)
+            .zip(&by.asked_lengths)
+        {
+            for (g, u) in gradient.iter_mut().zip(unit) {
+                *g += by_length * u;
+            }
+        }
+        gradients.extend(through_length(
+            by.said,
+            &said.units,
+            &said.lengths,
+            dimension,
+        ));
+        Ok((loss, gradients, by_threshold))
+    }
+
+    /// Hands the gradients of sums of rows back to the rows.
+    fn update(&mut self, sums: &[(&[Feature], &[f32])], learning_rate: f32) {
         self.n_steps += 1;
         let dimension = self.dimension;
         let n_rows = self.n_rows() as u32;
         let mut uses: Vec<(u32, u32, f32)> = Vec::new();
-        let n_queries = batch.queries.len();
-        for (text, features) in batch.queries.iter().chain(&batch.passages).enumerate() {
+        for (sum, (features, _)) in sums.iter().enumerate() {
             let learnt = features.iter().filter(|f| f.id < n_rows);
-            uses.extend(learnt.map(|f| (f.id, text as u32, f.weight)));
+            uses.extend(learnt.map(|f| (f.id, sum as u32, f.weight)));
         }
-        uses.par_sort_unstable_by_key(|(row, text, _)| (*row, *text));
+        uses.par_sort_unstable_by_key(|(row, sum, _)| (*row, *sum));
         let groups: Vec<&[(u32, u32, f32)]> = uses.chunk_by(|a, b| a.0 == b.0).collect();
         let rate = learning_rate * (1.0 - SQUARE_DECAY.powi(self.n_steps)).sqrt()
             / (1.0 - MEAN_DECAY.powi(self.n_steps));
@@ -167,16 +252,9 @@ impl Table {
             .par_iter_mut()
             .for_each(|(group, [row, mean, square])| {
                 let mut gradient = vec![0.0; dimension];
-                for (_, text, weight) in *group {
-                    let text = *text as usize;
-                    let from = match text.checked_sub(n_queries) {
-                        Some(passage) => {
-                            &by_passage[passage * dimension..(passage + 1) * dimension]
-                        }
-                        None => &by_query[text * dimension..(text + 1) * dimension],
-                    };
-                    for (sum, x) in gradient.iter_mut().zip(from) {
-                        *sum += weight * x;
+                for (_, sum, weight) in *group {
+                    for (total, x) in gradient.iter_mut().zip(sums[*sum as usize].1) {
+                        *total += weight * x;
                     }
                 }
                 for (((x, m), v), g) in row
@@ -253,6 +331,44 @@ fn softmax_gradient(cosines: &Tensor, masked: &[bool], scale: f32) -> Result<(Te
         Tensor::from_vec(gradient, (n_rows, n_columns), &Device::Cpu)?,
         loss,
     ))
+}
+
+/// Scores `[rows, columns]` of which each row's own is on the diagonal → their gradients under the mean cross entropy of
+/// telling the own score from a threshold, and the threshold from all other scores; and the gradient by the threshold.
+fn threshold_gradient(
+    scores: &Tensor,
+    masked: &[bool],
+    scale: f32,
+    threshold: f32,
+) -> Result<(Tensor, f32)> {
+    let (n_rows, n_columns) = scores.dims2()?;
+    let mut gradient = scores.flatten_all()?.to_vec1::<f32>()?;
+    let per_row = scale / n_rows as f32;
+    let by_threshold = gradient
+        .par_chunks_mut(n_columns)
+        .zip(masked.par_chunks(n_columns))
+        .enumerate()
+        .map(|(own, (row, masked))| {
+            let missed = 1.0 / (1.0 + (scale * (row[own] - threshold)).exp());
+            let mut sum = (scale * (threshold - 1.0)).exp();
+            let kept = sum;
+            for (at, (x, masked)) in row.iter_mut().zip(masked).enumerate() {
+                *x = if *masked || at == own {
+                    0.0
+                } else {
+                    (scale * (*x - 1.0)).exp()
+                };
+                sum += *x;
+            }
+            row.iter_mut().for_each(|x| *x *= per_row / sum);
+            row[own] = -per_row * missed;
+            per_row * (missed + kept / sum - 1.0)
+        })
+        .collect::<Vec<f32>>()
+        .iter()
+        .sum();
+    let gradient = Tensor::from_vec(gradient, (n_rows, n_columns), &Device::Cpu)?;
+    Ok((gradient, by_threshold))
 }
 
 fn transposed(cells: &[bool], n_rows: usize) -> Vec<bool> {

@@ -138,11 +138,11 @@ impl Output {
             )
         });
         self.stderr(&format!(
-            "words: {}\nanswerable: {} · coverage {:.2} · meaning {:.2}{missing}",
+            "words: {}\nanswerable: {} · coverage {:.2} · alignment {:.2}{missing}",
             asked.question.words.join(" · "),
             judgement.answerable,
             judgement.coverage,
-            judgement.meaning,
+            judgement.alignment,
         ));
         for (rank, hit) in asked.retrieval.hits.iter().enumerate() {
             self.stderr(&super::search::explained(rank + 1, hit));
