@@ -117,6 +117,15 @@ impl VectorCache {
         self.file.bytes(ROWS, row * n_bytes..(row + 1) * n_bytes)
     }
 
+    /// All rows, one after the other, each checked now.
+    pub(super) fn all_rows(&self) -> Result<&[u8]> {
+        self.file.bytes(ROWS, 0..self.n_rows * self.row_bytes())
+    }
+
+    pub(super) fn row_bytes(&self) -> usize {
+        self.dimension + SCALE_BYTES
+    }
+
     /// The rows of these vectors.
     pub(super) fn rows_of(&self, ids: &Bits) -> Result<Bits> {
         let (of_rows, _) = self.file.bytes(IDS, 0..self.n_rows * 8)?.as_chunks::<8>();
