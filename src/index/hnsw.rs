@@ -1,29 +1,23 @@
-//! The graph over the vector cache: built by `hnsw_rs`, kept as a flat file, searched where it lies.
+//! The graph over the vector cache: built by `hnsw_build.rs`, kept as a flat file, searched where it lies.
 //!
 //! Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
-//! world graphs" (2016). `hnsw_rs` would copy the whole graph to load it, two seconds for 100,000 vectors; here a search
-//! touches only the pages it walks over. Rows with equal vectors would crowd each other's neighbours out of reach, so
-//! one of them stands in the graph and the others are listed beside it. A graph is never changed: rows that came after
-//! it are scanned, and when they are many it is built anew.
+//! world graphs" (2016). Nothing is loaded: a search touches only the pages it walks over. Rows with equal vectors would
+//! crowd each other's neighbours out of reach, so one of them stands in the graph and the others are listed beside it. A
+//! graph is never changed: rows that came after it are scanned, and when they are many it is built anew.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use hnsw_rs::anndists::dist::distances::Distance;
-use hnsw_rs::hnsw::Hnsw;
 
 use super::filter::Bits;
+use super::hnsw_build;
 use super::mapped::{Builder, Kind, Mapped, Parameters};
 use super::vectors::{Row, Similarity, VectorCache};
 
 /// Neighbours of a node in the upper layers (M of the paper); the lowest layer has twice as many.
-const MAX_NEIGHBOURS: usize = 16;
-const MAX_NEIGHBOURS_LOWEST: usize = 2 * MAX_NEIGHBOURS;
-/// Candidates looked at while a row is put in; 200 as usual.
-const EF_CONSTRUCTION: usize = 200;
-/// What `hnsw_rs` calls for when a graph is to be complete.
-const MAX_LAYERS: usize = 16;
+pub(super) const MAX_NEIGHBOURS: usize = 16;
+pub(super) const MAX_NEIGHBOURS_LOWEST: usize = 2 * MAX_NEIGHBOURS;
 
 /// Neighbours in the lowest layer: for each row [`MAX_NEIGHBOURS_LOWEST`] rows.
 const LOWEST: usize = 0;
@@ -34,7 +28,7 @@ const UPPER: usize = 1;
 const TWINS: usize = 2;
 const UPPER_WIDTH: usize = 1 + MAX_NEIGHBOURS;
 /// Fills up lists that are not full.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// The mapped file.
 #[derive(Debug)]
@@ -292,43 +286,13 @@ impl Visited {
     }
 }
 
-/// 1 - cosine, never below zero: rounding makes a vector a little more than itself, which `hnsw_rs` would not survive.
-#[derive(Debug, Clone, Copy)]
-struct RowDistance(Similarity);
-
-impl Distance<u8> for RowDistance {
-    fn eval(&self, a: &[u8], b: &[u8]) -> f32 {
-        (1.0 - self.0.of(a, b)).max(0.0)
-    }
-}
-
-/// Rows that are put in between two looks at whether to go on.
-const ROWS_PER_STEP: usize = 10_000;
-
 /// Builds the graph over all rows of the cache and writes it. Returns the checksum of its header.
 pub(super) fn build(path: &Path, cache: &VectorCache) -> Result<u32> {
     let folder = path.parent().context("a file without a folder")?;
     let (distinct, twins) = distinct_rows(cache)?;
-    let distance = RowDistance(Similarity::new());
-    let hnsw = Hnsw::<u8, RowDistance>::new(
-        MAX_NEIGHBOURS,
-        distinct.len(),
-        MAX_LAYERS,
-        EF_CONSTRUCTION,
-        distance,
-    );
-    for rows in distinct.chunks(ROWS_PER_STEP) {
-        let rows = rows
-            .iter()
-            .map(|&row| Ok((cache.row(row)?, row)))
-            .collect::<Result<Vec<_>>>()?;
-        hnsw.parallel_insert_slice(&rows);
-    }
-    let flat = flatten(&hnsw, cache.n_rows())?;
-    drop(hnsw);
-
+    let built = hnsw_build::build(cache, &distinct)?;
     let mut builder = Builder::new(folder)?;
-    for numbers in [&flat.lowest, &flat.upper, &twins] {
+    for numbers in [&built.lowest, &built.upper, &twins] {
         builder.begin_section()?;
         for number in numbers {
             builder.write(&number.to_le_bytes())?;
@@ -336,113 +300,40 @@ pub(super) fn build(path: &Path, cache: &VectorCache) -> Result<u32> {
     }
     let mut parameters = Parameters::default();
     parameters[0] = u64::try_from(cache.n_rows())?;
-    parameters[1] = u64::try_from(flat.entry)?;
-    parameters[2] = u64::try_from(flat.n_layers_above)?;
+    parameters[1] = u64::try_from(built.entry)?;
+    parameters[2] = u64::try_from(built.n_layers_above)?;
     builder.finish(path, Kind::Graph, &parameters)
 }
 
 /// One row of each distinct vector, and the others as pairs (row, its twin), flat and ascending.
-fn distinct_rows(cache: &VectorCache) -> Result<(Vec<usize>, Vec<u32>)> {
+fn distinct_rows(cache: &VectorCache) -> Result<(Vec<u32>, Vec<u32>)> {
     let mut first_of = HashMap::new();
     let mut distinct = Vec::new();
     let mut pairs = Vec::new();
-    for row in 0..cache.n_rows() {
-        let first = *first_of.entry(cache.row(row)?).or_insert(row);
+    for (row, bytes) in (0..).zip(cache.all_rows()?.chunks_exact(cache.row_bytes())) {
+        let first = *first_of.entry(bytes).or_insert(row);
         if first == row {
             distinct.push(row);
         } else {
-            pairs.push([u32::try_from(first)?, u32::try_from(row)?]);
+            pairs.push([first, row]);
         }
     }
     pairs.sort_unstable();
     Ok((distinct, pairs.into_flattened()))
 }
 
-struct Flat {
-    lowest: Vec<u32>,
-    upper: Vec<u32>,
-    entry: usize,
-    n_layers_above: usize,
-}
-
-fn flatten(hnsw: &Hnsw<'_, u8, RowDistance>, n_rows: usize) -> Result<Flat> {
-    let points = hnsw.get_point_indexation();
-    // First where each row's slots begin, since lists refer to them.
-    let mut first_slot = HashMap::new();
-    let mut n_slots = 0;
-    let mut flat = Flat {
-        lowest: vec![NONE; n_rows * MAX_NEIGHBOURS_LOWEST],
-        upper: Vec::new(),
-        entry: 0,
-        n_layers_above: 0,
-    };
-    for layer in 1..MAX_LAYERS {
-        for point in points.get_layer_iterator(layer) {
-            first_slot.insert(point.get_origin_id(), n_slots);
-            if layer > flat.n_layers_above {
-                flat.n_layers_above = layer;
-                flat.entry = n_slots + layer - 1;
-            }
-            n_slots += layer;
-        }
-    }
-    flat.upper = vec![NONE; n_slots * UPPER_WIDTH];
-    for top in 0..MAX_LAYERS {
-        for point in points.get_layer_iterator(top) {
-            let row = point.get_origin_id();
-            if flat.n_layers_above == 0 {
-                flat.entry = row;
-            }
-            for (layer, mut neighbours) in point
-                .get_neighborhood_id()
-                .into_iter()
-                .enumerate()
-                .take(top + 1)
-            {
-                neighbours.retain(|neighbour| {
-                    usize::from(neighbour.p_id.0) >= layer && neighbour.d_id != row
-                });
-                neighbours.sort_by(|a, b| a.distance.total_cmp(&b.distance));
-                let list = if layer == 0 {
-                    let start = row * MAX_NEIGHBOURS_LOWEST;
-                    flat.lowest.get_mut(start..start + MAX_NEIGHBOURS_LOWEST)
-                } else {
-                    let slot = first_slot.get(&row).context("no slot")? + layer - 1;
-                    let entry = flat
-                        .upper
-                        .get_mut(slot * UPPER_WIDTH..(slot + 1) * UPPER_WIDTH);
-                    entry.and_then(|entry| {
-                        let (own, list) = entry.split_first_mut()?;
-                        *own = u32::try_from(row).ok()?;
-                        Some(list)
-                    })
-                };
-                for (place, neighbour) in list
-                    .context("graph: a row out of range")?
-                    .iter_mut()
-                    .zip(&neighbours)
-                {
-                    let number = match layer {
-                        0 => neighbour.d_id,
-                        _ => first_slot.get(&neighbour.d_id).context("no slot")? + layer - 1,
-                    };
-                    *place = u32::try_from(number)?;
-                }
-            }
-        }
-    }
-    Ok(flat)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use hnsw_rs::anndists::dist::distances::Distance;
+    use hnsw_rs::hnsw::Hnsw;
+
     use super::super::vectors;
     use super::super::vectors::tests::unit_vectors;
     use super::*;
 
     const DIMENSION: usize = 32;
 
-    fn cache_of(folder: &Path, rows: &[Vec<f32>]) -> VectorCache {
+    pub(in crate::index) fn cache_of(folder: &Path, rows: &[Vec<f32>]) -> VectorCache {
         let path = folder.join("vectors");
         let checksum = vectors::write(&path, &[0.0; DIMENSION], None, |push| {
             rows.iter().zip(1..).try_for_each(|(row, id)| push(id, row))
@@ -476,6 +367,51 @@ mod tests {
         }
         // Measured: 494 to 500 of 500. Rows are put in by several threads, in another order each time.
         assert!(n_found >= 480, "{n_found} of 500");
+    }
+
+    /// 1 - cosine, never below zero: rounding makes a vector a little more than itself, which `hnsw_rs` does not survive.
+    struct RowDistance(Similarity);
+
+    impl Distance<u8> for RowDistance {
+        fn eval(&self, a: &[u8], b: &[u8]) -> f32 {
+            (1.0 - self.0.of(a, b)).max(0.0)
+        }
+    }
+
+    #[test]
+    fn the_graph_finds_as_much_as_that_of_a_known_library() {
+        let folder = tempfile::tempdir().unwrap();
+        let vectors = unit_vectors(4000, DIMENSION, 3);
+        let cache = cache_of(folder.path(), &vectors);
+        let graph = graph_of(folder.path(), &cache);
+        let hnsw = Hnsw::new(
+            MAX_NEIGHBOURS,
+            4000,
+            16,
+            200,
+            RowDistance(Similarity::new()),
+        );
+        let rows: Vec<(&[u8], usize)> = (0..4000).map(|i| (cache.row(i).unwrap(), i)).collect();
+        hnsw.parallel_insert_slice(&rows);
+        for ef in [10, 20, 40] {
+            let (mut n_ours, mut n_theirs) = (0, 0);
+            for query in unit_vectors(200, DIMENSION, 4) {
+                let query = Row::new(&query);
+                let expected = cache.scan(&query, 0, 10, None).unwrap();
+                let expected: Vec<usize> = expected.iter().map(|found| found.0).collect();
+                let ours = graph.search(&cache, &query, ef, None).unwrap();
+                let ours = ours.iter().take(10).filter(|one| expected.contains(&one.0));
+                n_ours += ours.count();
+                let theirs = hnsw.search(query.as_bytes(), 10, ef);
+                let theirs = theirs.iter().filter(|one| expected.contains(&one.d_id));
+                n_theirs += theirs.count();
+            }
+            println!("ef {ef}: {n_ours} and {n_theirs}");
+            assert!(
+                n_ours + 20 >= n_theirs,
+                "ef {ef}: {n_ours}, theirs {n_theirs}"
+            );
+        }
     }
 
     #[test]

@@ -308,8 +308,9 @@ impl Mapped {
         self.map.get(start..end).context("out of range")
     }
 
-    /// Bytes of a section, checked, copied into `buffer`. Touching a mapped page brings fifteen neighbours along; for a
-    /// few bytes here and there of a large file that is slower than reading them, and fills the memory.
+    /// Bytes of a section, checked, copied into `blocks` unless they are there already. Touching a mapped page brings
+    /// fifteen neighbours along; for a few bytes here and there of a large file that is slower than reading them, and
+    /// fills the memory.
     ///
     /// # Errors
     /// As [`Mapped::bytes`], and when the system cannot read the file.
@@ -318,25 +319,29 @@ impl Mapped {
         &self,
         section: usize,
         range: Range<usize>,
-        buffer: &'a mut Vec<u8>,
+        blocks: &'a mut Blocks,
     ) -> Result<&'a [u8]> {
         let (start, end) = self.place(section, &range)?;
         let (first, last) = (start / BLOCK, end.div_ceil(BLOCK));
-        buffer.resize((last - first) * BLOCK, 0);
-        std::os::unix::fs::FileExt::read_exact_at(
-            &self.file,
-            buffer,
-            u64::try_from(first * BLOCK)?,
-        )?;
-        for (block, bytes) in (first..last).zip(buffer.chunks_exact(BLOCK)) {
-            self.verify_bytes(block, bytes)?;
+        if first < blocks.first || blocks.first + blocks.bytes.len() / BLOCK < last {
+            // What is read is not these blocks before all of them are right.
+            blocks.first = usize::MAX;
+            blocks.bytes.resize((last - first) * BLOCK, 0);
+            let at = u64::try_from(first * BLOCK)?;
+            std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut blocks.bytes, at)?;
+            for (block, bytes) in (first..last).zip(blocks.bytes.chunks_exact(BLOCK)) {
+                self.verify_bytes(block, bytes)?;
+            }
+            blocks.first = first;
         }
-        buffer
-            .get(start - first * BLOCK..end - first * BLOCK)
+        let before = blocks.first * BLOCK;
+        blocks
+            .bytes
+            .get(start - before..end - before)
             .context("out of range")
     }
 
-    /// Bytes of a section, checked, copied into `buffer`.
+    /// Bytes of a section, checked, copied into `blocks`.
     ///
     /// # Errors
     /// As [`Mapped::bytes`].
@@ -345,11 +350,23 @@ impl Mapped {
         &self,
         section: usize,
         range: Range<usize>,
-        buffer: &'a mut Vec<u8>,
+        blocks: &'a mut Blocks,
     ) -> Result<&'a [u8]> {
-        buffer.clear();
-        buffer.extend_from_slice(self.bytes(section, range)?);
-        Ok(buffer)
+        blocks.bytes.clear();
+        blocks.bytes.extend_from_slice(self.bytes(section, range)?);
+        Ok(&blocks.bytes)
+    }
+
+    /// Maps all of a section at once, which costs less than a page fault for every sixteen blocks of it.
+    pub(super) fn map_now(&self, section: usize) {
+        #[cfg(target_os = "linux")]
+        if let Some(section) = self.sections.get(section) {
+            let (start, n_bytes) = (section.start, section.len());
+            // Systems before Linux 5.14 do not know it, and need not.
+            let _ = self
+                .map
+                .advise_range(memmap2::Advice::PopulateRead, start, n_bytes);
+        }
     }
 
     /// Where a range of a section stands in the file.
@@ -406,6 +423,15 @@ impl Mapped {
         }
         Ok(())
     }
+}
+
+/// What [`Mapped::read`] read last.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// The number of the first block; the header is block 0.
+    #[cfg(unix)]
+    first: usize,
+    bytes: Vec<u8>,
 }
 
 /// How far ahead of the block that is worked on memory is asked for the next.

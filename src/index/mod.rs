@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `index.sqlite` (`-wal`, `-shm`) | everything: the tables are described where they are made, in `database.rs` |
 //! | `vectors-E.cache` | every distinct text's vector in 8 bits and in 1 bit, and the vectors' ids (`vectors.rs`, `codes.rs`) |
-//! | `graph-E.cache` | an HNSW graph over the first rows of the vector cache (`hnsw.rs`); from 4,000,000 rows on |
+//! | `graph-E.cache` | an HNSW graph over the first rows of the vector cache (`hnsw.rs`, `hnsw_build.rs`); from 4,000,000 rows on |
 //! | `terms-E.cache` | for each term the chunks that hold it (`postings.rs`) |
 //! | `lock` | the process that may write: an advisory lock, and its number for people |
 //! | `.new-*` | unfinished caches; whoever holds the lock removes them |
@@ -54,6 +54,7 @@ mod codes;
 mod database;
 mod filter;
 mod hnsw;
+mod hnsw_build;
 pub mod lexical;
 mod lock;
 mod mapped;

@@ -25,7 +25,7 @@ pub(super) struct Policy {
     pub(super) scanned_in_database: usize,
     /// From so many rows on a graph is built. Choosing by codes costs 11 ms of one busy core for 1,034,767 rows of 384
     /// numbers and finds .998 of the ten nearest; a graph costs about as much at any number of rows, finds fewer, and takes
-    /// four minutes of one core to build over 100,000. Where they cross is estimated from that, not measured.
+    /// twenty seconds of one core to build over 100,000. Where they cross is estimated from that, not measured.
     pub(super) graph_from: usize,
     /// One row in so many may be dead before the cache is written without them.
     pub(super) dead_rows_per_compaction: usize,
