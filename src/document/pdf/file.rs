@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lopdf::{Dictionary, Document, LoadOptions, Object, ObjectId};
 use unicode_normalization::UnicodeNormalization;
 
-use super::objects;
+use super::{logical_structure, objects};
 use crate::document::{Budget, Warning};
 
 /// Ancestors of a page that are asked for what it inherits.
@@ -86,29 +86,36 @@ pub(super) fn open(bytes: &[u8], budget: &Budget) -> Result<File> {
     })
 }
 
-/// Loads a file without the elements of its logical structure, of which there can be more than of all else together.
+/// Loads a file without the elements of its logical structure.
 fn load(bytes: &[u8], budget: &Budget) -> lopdf::Result<Document> {
+    let bytes = logical_structure::hide(bytes);
     let options = LoadOptions::with_max_decompressed_size(budget.max_part_bytes);
     let filtered = LoadOptions {
         filter: Some(without_structure),
         ..options.clone()
     };
-    let document = Document::load_mem_with_options(bytes, filtered)?;
+    let document = Document::load_mem_with_options(&bytes, filtered)?;
     if document.is_encrypted() || document.page_iter().next().is_some() {
         return Ok(document);
     }
     // Only when all is loaded does lopdf search a file for its objects because their table leads to no page.
-    Document::load_mem_with_options(bytes, options)
+    Document::load_mem_with_options(&bytes, options)
 }
 
+/// Looks at an object before lopdf keeps it, and before it parses what is packed in it.
 fn without_structure(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
     let is_structure = |dictionary: &Dictionary| dictionary.has_type(b"StructElem");
-    if object.as_dict().is_ok_and(is_structure) {
+    if object.is_null() || object.as_dict().is_ok_and(is_structure) {
         return None;
     }
     // What is returned is used of objects that are packed in streams, and those are no streams themselves.
-    let packed = match object.as_stream() {
-        Ok(_) => Object::Null,
+    let packed = match object.as_stream_mut() {
+        Ok(stream) => {
+            if stream.dict.has_type(b"ObjStm") {
+                logical_structure::strike_out(stream);
+            }
+            Object::Null
+        }
         Err(_) => object.clone(),
     };
     Some((id, packed))
@@ -181,7 +188,7 @@ fn object_headers(bytes: &[u8]) -> BTreeMap<u32, (u16, usize)> {
 }
 
 /// The `12 0 ` before an `obj` keyword.
-fn header_before(bytes: &[u8], keyword: usize) -> Option<(u32, u16, usize)> {
+pub(super) fn header_before(bytes: &[u8], keyword: usize) -> Option<(u32, u16, usize)> {
     let before = bytes.get(..keyword)?;
     let trim = |bytes: &'_ [u8]| bytes.trim_ascii_end().len();
     let digits = |end: usize| {

@@ -56,13 +56,15 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at).copied()
     }
 
-    fn bump(&mut self) -> Option<u8> {
+    /// The next byte.
+    pub(super) fn bump(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
     }
 
-    fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a [u8] {
+    /// All bytes up to the first that is not accepted.
+    pub(super) fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let n_bytes = rest
             .iter()
@@ -218,6 +220,15 @@ impl Lexer {
 
     fn hex_string(&mut self, cursor: &mut Cursor<'_>) -> Range<usize> {
         let start = self.scratch.len();
+        // Nearly all strings have nothing but pairs of digits.
+        let pairs = cursor.bytes.get(cursor.at..).unwrap_or_default();
+        for pair in pairs.as_chunks::<2>().0 {
+            let (Some(high), Some(low)) = (hex_digit(pair[0]), hex_digit(pair[1])) else {
+                break;
+            };
+            self.scratch.push(high << 4 | low);
+            cursor.at += 2;
+        }
         let mut high = None;
         while let Some(byte) = cursor.bump() {
             if byte == b'>' {
@@ -295,19 +306,17 @@ fn number(digits: &[u8]) -> f32 {
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
 }
 
-fn is_white(byte: u8) -> bool {
+/// White space of PDF.
+pub(super) fn is_white(byte: u8) -> bool {
     matches!(byte, 0 | b'\t' | b'\n' | 12 | b'\r' | b' ')
 }
 
-fn is_regular(byte: u8) -> bool {
+/// What names, numbers and keywords are made of.
+pub(super) fn is_regular(byte: u8) -> bool {
     !is_white(byte)
         && !matches!(
             byte,

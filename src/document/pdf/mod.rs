@@ -19,6 +19,7 @@ mod geometry;
 mod glyph_names;
 mod lexer;
 mod lines;
+mod logical_structure;
 mod objects;
 mod order;
 mod page_labels;
