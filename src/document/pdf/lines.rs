@@ -208,15 +208,7 @@ impl<'r> OpenLine<'r> {
         }
         let first = cells.first()?;
         let text = join_cells(&cells);
-        let by_size = |size: f32| -> usize {
-            let same = self.runs.iter().filter(|run| (run.size - size).abs() < 0.5);
-            same.map(|run| run.text.len()).sum()
-        };
-        let size = self
-            .runs
-            .iter()
-            .map(|run| run.size)
-            .max_by_key(|&size| by_size(size))?;
+        let size = usual_size(&self.runs)?;
         let mut inked = self.runs.iter().filter(|run| !run.text.trim().is_empty());
         Some(Line {
             degrees: self.runs.first()?.frame.degrees,
@@ -233,6 +225,20 @@ impl<'r> OpenLine<'r> {
             cells,
         })
     }
+}
+
+/// The font height of most of a line's text.
+fn usual_size(runs: &[&Run]) -> Option<f32> {
+    let first = runs.first()?.size;
+    if runs.iter().all(|run| run.size == first) {
+        return Some(first);
+    }
+    let by_size = |size: f32| -> usize {
+        let same = runs.iter().filter(|run| (run.size - size).abs() < 0.5);
+        same.map(|run| run.text.len()).sum()
+    };
+    let sizes = runs.iter().map(|run| run.size);
+    sizes.max_by_key(|&size| by_size(size))
 }
 
 /// In a line whose letters are set apart from each other, the gap in em that is wider than between letters; `None` for

@@ -18,6 +18,9 @@ const WORD_GAP_EM: f32 = 0.17;
 /// How far back a glyph may be set over the one before it, in em, and still follow it.
 const OVERLAP_EM: f32 = 0.4;
 
+/// Room that the text of a run begins with; most are shorter.
+const RUN_BYTES: usize = 48;
+
 /// Lines and boxes thinner than this, in points, can be the rule of a table; those shorter than this cannot.
 const RULE_THICKNESS: f32 = 3.0;
 
@@ -193,7 +196,7 @@ impl Page {
             }
             None if text.is_empty() => {}
             None => self.runs.push(Run {
-                text: text.to_owned(),
+                text: begun(text),
                 frame: pen.frame,
                 start,
                 end,
@@ -281,6 +284,13 @@ impl Run {
             && (self.size - pen.size).abs() <= 0.1 * pen.size
             && self.bold == pen.bold
     }
+}
+
+/// The text of a run that begins, with room for some words.
+fn begun(text: &str) -> String {
+    let mut begun = String::with_capacity(RUN_BYTES.max(text.len()));
+    begun.push_str(text);
+    begun
 }
 
 /// Keeps a line or thin box as a rule, drawn along its middle.
