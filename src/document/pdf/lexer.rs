@@ -139,20 +139,7 @@ impl Lexer {
 
     fn name(&mut self, cursor: &mut Cursor<'_>) -> Range<usize> {
         let start = self.scratch.len();
-        let mut raw = cursor.take_while(is_regular);
-        while let Some((&byte, rest)) = raw.split_first() {
-            raw = rest;
-            match (byte, rest) {
-                (b'#', [high, low, tail @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
-                    (Some(high), Some(low)) => {
-                        self.scratch.push(high << 4 | low);
-                        raw = tail;
-                    }
-                    (None, _) | (_, None) => self.scratch.push(byte),
-                },
-                _ => self.scratch.push(byte),
-            }
-        }
+        unescape_name(cursor.take_while(is_regular), &mut self.scratch);
         start..self.scratch.len()
     }
 
@@ -246,6 +233,23 @@ impl Lexer {
             self.scratch.push(high << 4);
         }
         start..self.scratch.len()
+    }
+}
+
+/// Appends a name without its escapes, such as `#20` for a space.
+pub(super) fn unescape_name(mut raw: &[u8], name: &mut Vec<u8>) {
+    while let Some((&byte, rest)) = raw.split_first() {
+        raw = rest;
+        match (byte, rest) {
+            (b'#', [high, low, tail @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
+                (Some(high), Some(low)) => {
+                    name.push(high << 4 | low);
+                    raw = tail;
+                }
+                (None, _) | (_, None) => name.push(byte),
+            },
+            _ => name.push(byte),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs of glyphs → lines, with the spaces that only their distances show.
 
 use super::painting::Run;
+use super::tags::Tag;
 
 /// How far two baselines of one line may lie apart, in heights of the larger font; for text of nearly one size, and for
 /// superscripts.
@@ -48,6 +49,8 @@ pub(super) struct Line {
     pub(super) bold: bool,
     /// Whether the file marks it as a header, footer or page number.
     pub(super) furniture: bool,
+    /// Its level, if the file says that it is a heading.
+    pub(super) heading: Option<u8>,
     /// Whether a space is painted before its first word.
     pub(super) starts_with_space: bool,
     /// Whether a space is painted after its last word.
@@ -209,7 +212,7 @@ impl<'r> OpenLine<'r> {
         let first = cells.first()?;
         let text = join_cells(&cells);
         let size = usual_size(&self.runs)?;
-        let mut inked = self.runs.iter().filter(|run| !run.text.trim().is_empty());
+        let inked = self.runs.iter().filter(|run| !run.text.trim().is_empty());
         Some(Line {
             degrees: self.runs.first()?.frame.degrees,
             start: first.start,
@@ -217,7 +220,8 @@ impl<'r> OpenLine<'r> {
             baseline: self.baseline,
             size,
             bold: inked.clone().all(|run| run.bold),
-            furniture: inked.all(|run| run.furniture),
+            furniture: inked.clone().all(|run| run.furniture),
+            heading: heading(inked),
             starts_with_space: self.runs.first()?.text.starts_with(char::is_whitespace),
             ends_with_space: after_space,
             first_word_width: first_word_width(first),
@@ -225,6 +229,15 @@ impl<'r> OpenLine<'r> {
             cells,
         })
     }
+}
+
+/// The level of the heading that all of a line is a part of.
+fn heading<'r>(mut runs: impl Iterator<Item = &'r &'r Run>) -> Option<u8> {
+    let Some(Tag::Heading(level)) = runs.next()?.tag else {
+        return None;
+    };
+    runs.all(|run| run.tag == Some(Tag::Heading(level)))
+        .then_some(level)
 }
 
 /// The font height of most of a line's text.
@@ -347,6 +360,7 @@ pub(super) mod tests {
             em: 10.0,
             bold: false,
             furniture: false,
+            tag: None,
         }
     }
 

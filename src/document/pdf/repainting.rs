@@ -145,17 +145,8 @@ fn whole(value: f32) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::geometry::Frame;
     use super::*;
-
-    const PEN: Pen = Pen {
-        frame: Frame::HORIZONTAL,
-        unit: 1.0,
-        baseline: 100.0,
-        size: 10.0,
-        em: 10.0,
-        bold: false,
-    };
+    use crate::document::pdf::painting::tests::PEN;
 
     /// Strings of glyphs at (start, baseline) → for each glyph whether it was painted before.
     fn check(strings: &[&[(f32, f32)]], expected: &[bool]) {

@@ -342,6 +342,7 @@ mod tests {
             size: 10.0,
             bold: false,
             furniture: false,
+            heading: None,
             starts_with_space: text.starts_with(' '),
             ends_with_space: text.ends_with(' '),
             first_word_width: 20.0,
