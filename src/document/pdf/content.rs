@@ -14,7 +14,8 @@ use super::font::{Font, FontSource};
 use super::geometry::{Frame, Matrix};
 use super::lexer::{Cursor, Lexer, Operand};
 use super::objects;
-use super::painting::{Page, Pen};
+use super::painting::{Mark, Page, Pen};
+use super::tags::Tags;
 use crate::document::Budget;
 
 /// Deepest nesting of forms, and of saved graphics states.
@@ -32,6 +33,7 @@ pub(super) struct Interpreter<'a> {
     pub(super) document: &'a Document,
     fonts: FontSource<'a>,
     hidden_layers: HashSet<ObjectId>,
+    tags: &'a Tags,
     budget: &'a Budget,
     operators_left: usize,
     bytes_left: usize,
@@ -79,6 +81,8 @@ struct Machine<'a, 'p> {
     state: State<'a>,
     saved: Vec<State<'a>>,
     text: TextPosition,
+    /// Forms that are being run, each with marked content of its own.
+    n_forms: usize,
     page: &'p mut Page,
 }
 
@@ -111,11 +115,16 @@ impl TextPosition {
 }
 
 impl<'a> Interpreter<'a> {
-    pub(super) fn new(document: &'a Document, budget: &'a Budget) -> Interpreter<'a> {
+    pub(super) fn new(
+        document: &'a Document,
+        tags: &'a Tags,
+        budget: &'a Budget,
+    ) -> Interpreter<'a> {
         Interpreter {
             document,
             fonts: FontSource::new(document, budget.max_part_bytes),
             hidden_layers: hidden_layers(document),
+            tags,
             budget,
             operators_left: MAX_OPERATORS,
             bytes_left: budget.max_unpacked_bytes,
@@ -145,6 +154,7 @@ impl<'a> Interpreter<'a> {
             state: State::new(ctm),
             saved: Vec::new(),
             text: TextPosition::START,
+            n_forms: 0,
             page,
         };
         let mut lexer = Lexer::default();
@@ -234,6 +244,7 @@ impl<'a> Interpreter<'a> {
         let matrix = objects::numbers::<6>(document, &stream.dict, b"Matrix");
         let matrix = matrix.map_or(Matrix::IDENTITY, Matrix::new);
         machine.state.ctm = matrix.then(machine.state.ctm);
+        machine.n_forms += 1;
         let own = objects::dictionary(document, &stream.dict, b"Resources");
         Some(Call {
             bytes: Rc::new(bytes),
@@ -388,7 +399,8 @@ impl<'a> Interpreter<'a> {
         machine.text.matrix = step.then(machine.text.matrix);
     }
 
-    /// `BMC`, `BDC`: marked content may be hidden, may be page furniture, and may say what it stands for.
+    /// `BMC`, `BDC`: marked content may be hidden, may be page furniture, may say what it stands for, and may be a part of
+    /// the logical structure.
     fn begin_mark(
         &self,
         lexer: &Lexer,
@@ -424,15 +436,39 @@ impl<'a> Interpreter<'a> {
         };
         let tag = names.first().copied().unwrap_or_default();
         let hidden = tag == b"OC" && self.is_hidden(properties.map(|(reference, _)| reference));
+        let furniture =
+            tag == b"Artifact" && self.is_furniture(&names, properties.map(|all| all.1));
+        let content = match properties {
+            _ if self.tags.is_empty() || machine.n_forms > 0 => None,
+            Some((_, properties)) => objects::integer(document, properties, b"MCID")
+                .and_then(|number| u32::try_from(number).ok()),
+            None => inline_content(lexer),
+        };
+        machine.page.begin_mark(Mark {
+            stands_for,
+            hidden,
+            furniture,
+            tag: content.and_then(|content| self.tags.tag(machine.page.object, content)),
+        });
+    }
+
+    /// Whether an artifact is a header, footer or page number. Where a file has a logical structure, one of no kind can be.
+    fn is_furniture(&self, names: &[&[u8]], properties: Option<&Dictionary>) -> bool {
+        let document = self.document;
         let is_pagination = |name: &[u8]| matches!(name, b"Pagination" | b"Header" | b"Footer");
-        let furniture = tag == b"Artifact"
-            && match properties {
-                Some((_, properties)) => [&b"Type"[..], b"Subtype"]
-                    .iter()
-                    .any(|key| objects::name(document, properties, key).is_some_and(is_pagination)),
-                None => names.iter().any(|name| is_pagination(name)),
-            };
-        machine.page.begin_mark(stands_for, hidden, furniture);
+        let (is_pagination, has_kind) = match properties {
+            Some(properties) => {
+                let mut kinds = [&b"Type"[..], b"Subtype"].into_iter();
+                let is_pagination = kinds
+                    .any(|key| objects::name(document, properties, key).is_some_and(is_pagination));
+                (is_pagination, properties.has(b"Type"))
+            }
+            None => (
+                names.iter().any(|name| is_pagination(name)),
+                names.contains(&&b"Type"[..]),
+            ),
+        };
+        is_pagination || !has_kind && self.tags.has_structure
     }
 
     /// Whether an optional content group, or every group of a membership, is switched off.
@@ -480,6 +516,7 @@ impl<'a> Machine<'a, '_> {
             self.state = outer.state;
             self.saved = outer.saved;
             self.text = outer.text;
+            self.n_forms -= 1;
             self.page.end_marks_down_to(outer.n_marks);
         }
     }
@@ -568,6 +605,22 @@ fn inline_actual_text(lexer: &Lexer) -> Option<String> {
     lexer.operands.windows(2).find_map(|pair| match pair {
         [Operand::Name(key), Operand::String(text)] if lexer.bytes(key) == b"ActualText" => {
             Some(objects::text_string(lexer.bytes(text)))
+        }
+        _ => None,
+    })
+}
+
+/// `/MCID` of a property list written in the stream: the number of the content among all of its page.
+fn inline_content(lexer: &Lexer) -> Option<u32> {
+    lexer.operands.windows(2).find_map(|pair| match pair {
+        [Operand::Name(key), Operand::Number(number)] if lexer.bytes(key) == b"MCID" => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the numbers are small and whole; the cast saturates"
+            )]
+            let number = *number as u32;
+            Some(number)
         }
         _ => None,
     })

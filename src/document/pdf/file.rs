@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use lopdf::{Dictionary, Document, LoadOptions, Object, ObjectId};
 use unicode_normalization::UnicodeNormalization;
 
-use super::objects;
+use super::tags::Tags;
+use super::{logical_structure, objects};
 use crate::document::{Budget, Warning};
 
 /// Ancestors of a page that are asked for what it inherits.
@@ -21,6 +22,7 @@ const MAX_SALVAGED_OBJECTS: usize = 1_000_000;
 /// A file whose objects can be read.
 pub(super) struct File {
     pub(super) document: Document,
+    pub(super) tags: Tags,
     /// In reading order.
     pub(super) pages: Vec<ObjectId>,
     /// What is wrong with the file as a whole.
@@ -33,32 +35,29 @@ pub(super) struct File {
 /// When a password is needed, or nothing in the bytes is a PDF page.
 pub(super) fn open(bytes: &[u8], budget: &Budget) -> Result<File> {
     let loaded = load(bytes, budget);
-    if let Ok(document) = &loaded
+    if let Ok((document, _)) = &loaded
         && document.is_encrypted()
     {
         bail!("{}", refusal(document));
     }
-    let (document, mut pages) = match loaded {
-        Ok(document) => {
-            let pages: Vec<ObjectId> = document.page_iter().take(budget.max_pages).collect();
-            (Ok(document), pages)
-        }
-        Err(error) => (Err(error), Vec::new()),
+    let mut pages: Vec<ObjectId> = match &loaded {
+        Ok((document, _)) => document.page_iter().take(budget.max_pages).collect(),
+        Err(_) => Vec::new(),
     };
     let mut warnings = Vec::new();
-    let document = match document {
-        Ok(document) if !pages.is_empty() => {
+    let (document, tags) = match loaded {
+        Ok((document, tags)) if !pages.is_empty() => {
             if document.xref_recovery.is_some() {
                 warnings.push(Warning(
                     "damaged file: its table of objects was rebuilt, text may be missing"
                         .to_owned(),
                 ));
             }
-            document
+            (document, tags)
         }
         broken => {
             budget.check_time()?;
-            let salvaged = salvage(bytes, budget)?;
+            let (salvaged, tags) = salvage(bytes, budget)?;
             pages = salvaged_pages(&salvaged);
             pages.truncate(budget.max_pages);
             if pages.is_empty() {
@@ -69,7 +68,7 @@ pub(super) fn open(bytes: &[u8], budget: &Budget) -> Result<File> {
                 "damaged file: {} pages were found in what is left of it, text may be missing",
                 pages.len()
             )));
-            salvaged
+            (salvaged, tags)
         }
     };
     let n_declared = n_declared_pages(&document);
@@ -81,34 +80,43 @@ pub(super) fn open(bytes: &[u8], budget: &Budget) -> Result<File> {
     }
     Ok(File {
         document,
+        tags,
         pages,
         warnings,
     })
 }
 
-/// Loads a file without the elements of its logical structure, of which there can be more than of all else together.
-fn load(bytes: &[u8], budget: &Budget) -> lopdf::Result<Document> {
+/// Loads a file; the elements of its logical structure are read apart.
+fn load(bytes: &[u8], budget: &Budget) -> lopdf::Result<(Document, Tags)> {
+    let hidden = logical_structure::hide(bytes);
     let options = LoadOptions::with_max_decompressed_size(budget.max_part_bytes);
     let filtered = LoadOptions {
         filter: Some(without_structure),
         ..options.clone()
     };
-    let document = Document::load_mem_with_options(bytes, filtered)?;
-    if document.is_encrypted() || document.page_iter().next().is_some() {
-        return Ok(document);
+    let mut document = Document::load_mem_with_options(&hidden.bytes, filtered)?;
+    if !document.is_encrypted() && document.page_iter().next().is_none() {
+        // Only when all is loaded does lopdf search a file for its objects because their table leads to no page.
+        document = Document::load_mem_with_options(&hidden.bytes, options)?;
     }
-    // Only when all is loaded does lopdf search a file for its objects because their table leads to no page.
-    Document::load_mem_with_options(bytes, options)
+    let tags = Tags::of(&document, bytes, &hidden.elements);
+    Ok((document, tags))
 }
 
+/// Looks at an object before lopdf keeps it, and before it parses what is packed in it.
 fn without_structure(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
     let is_structure = |dictionary: &Dictionary| dictionary.has_type(b"StructElem");
-    if object.as_dict().is_ok_and(is_structure) {
+    if object.is_null() || object.as_dict().is_ok_and(is_structure) {
         return None;
     }
     // What is returned is used of objects that are packed in streams, and those are no streams themselves.
-    let packed = match object.as_stream() {
-        Ok(_) => Object::Null,
+    let packed = match object.as_stream_mut() {
+        Ok(stream) => {
+            if stream.dict.has_type(b"ObjStm") {
+                logical_structure::strike_out(stream);
+            }
+            Object::Null
+        }
         Err(_) => object.clone(),
     };
     Some((id, packed))
@@ -133,7 +141,7 @@ fn n_declared_pages(document: &Document) -> Option<usize> {
 }
 
 /// Loads what is left of a file by giving it a new table of objects and an empty catalog.
-fn salvage(bytes: &[u8], budget: &Budget) -> Result<Document> {
+fn salvage(bytes: &[u8], budget: &Budget) -> Result<(Document, Tags)> {
     let start = bytes.windows(5).position(|window| window == b"%PDF-");
     let bytes = bytes.get(start.unwrap_or(0)..).unwrap_or_default();
     let found = object_headers(bytes);
@@ -181,7 +189,7 @@ fn object_headers(bytes: &[u8]) -> BTreeMap<u32, (u16, usize)> {
 }
 
 /// The `12 0 ` before an `obj` keyword.
-fn header_before(bytes: &[u8], keyword: usize) -> Option<(u32, u16, usize)> {
+pub(super) fn header_before(bytes: &[u8], keyword: usize) -> Option<(u32, u16, usize)> {
     let before = bytes.get(..keyword)?;
     let trim = |bytes: &'_ [u8]| bytes.trim_ascii_end().len();
     let digits = |end: usize| {

@@ -4,7 +4,8 @@
 //! number that counts with the pages, belongs to the paper and not to the text. So does a lone page number, and what
 //! the file itself marks as pagination.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use super::lines::Line;
 use super::paragraphs::{Item, PageText};
@@ -20,44 +21,46 @@ const SAME_HEIGHT: f32 = 3.0;
 
 /// Removes the furniture of all pages, unless nothing else is there (labels, slides of one line).
 pub(super) fn remove(pages: &mut [PageText]) {
-    let mut seen: HashMap<(String, i32), HashSet<u32>> = HashMap::new();
-    for page in pages.iter() {
+    let n_pages = pages.len();
+    let sightings = sightings(pages);
+    let is_furniture = |item: &Item, page: &PageText| match item {
+        Item::Line(line) => {
+            in_margin(line, page.height)
+                && (line.furniture && n_pages > 1
+                    || is_page_number(&line.text, page.number, n_pages)
+                    || is_running(line, page.number, &sightings))
+        }
+        Item::Note(_) | Item::Row { .. } => false,
+    };
+    let furniture: Vec<bool> = pages
+        .iter()
+        .flat_map(|page| page.items.iter().map(|item| is_furniture(item, page)))
+        .collect();
+    if furniture.contains(&false) {
+        let mut furniture = furniture.into_iter();
+        for page in pages {
+            page.items.retain(|_| furniture.next() == Some(false));
+        }
+    }
+}
+
+/// Words of a line → height → the first pages on which the line stands there.
+type Sightings<'l> = HashMap<Cow<'l, str>, BTreeMap<i32, Vec<u32>>>;
+
+fn sightings(pages: &[PageText]) -> Sightings<'_> {
+    let mut sightings = Sightings::new();
+    for page in pages {
         for line in margin_lines(page) {
-            for key in keys(line, page.number) {
-                seen.entry(key).or_default().insert(page.number);
+            for words in recognised_by(line, page.number) {
+                let heights = sightings.entry(words).or_default();
+                let pages = heights.entry(height(line)).or_default();
+                if pages.len() < MIN_PAGES && pages.last() != Some(&page.number) {
+                    pages.push(page.number);
+                }
             }
         }
     }
-    let n_pages = pages.len();
-    let is_repeated = |line: &Line, number: u32| {
-        keys(line, number).iter().any(|(text, place)| {
-            // A line on the border of two heights is looked for in both.
-            let places = [place - 1, *place, place + 1];
-            let on_pages = places.map(|place| seen.get(&(text.clone(), place)));
-            let pages: HashSet<&u32> = on_pages.into_iter().flatten().flatten().collect();
-            pages.len() >= MIN_PAGES
-        })
-    };
-    let is_kept = |item: &Item, number: u32, height: f32| match item {
-        Item::Line(line) => {
-            let marked = line.furniture && n_pages > 1;
-            !in_margin(line, height)
-                || !(marked
-                    || is_page_number(&line.text, number, n_pages)
-                    || is_repeated(line, number))
-        }
-        Item::Note(_) | Item::Row { .. } => true,
-    };
-    let keeps_some = |page: &PageText| {
-        let mut items = page.items.iter();
-        items.any(|item| is_kept(item, page.number, page.height))
-    };
-    if pages.iter().any(keeps_some) {
-        for page in pages {
-            let (number, height) = (page.number, page.height);
-            page.items.retain(|item| is_kept(item, number, height));
-        }
-    }
+    sightings
 }
 
 fn margin_lines(page: &PageText) -> impl Iterator<Item = &Line> {
@@ -67,21 +70,41 @@ fn margin_lines(page: &PageText) -> impl Iterator<Item = &Line> {
     })
 }
 
+/// Whether a line stands on enough pages; one on the border of two heights is looked for in both.
+fn is_running(line: &Line, number: u32, sightings: &Sightings<'_>) -> bool {
+    let height = height(line);
+    let around = height.saturating_sub(1)..=height.saturating_add(1);
+    recognised_by(line, number).iter().any(|words| {
+        let heights = sightings.get(words);
+        let heights = heights
+            .into_iter()
+            .flat_map(|all| all.range(around.clone()));
+        let mut pages: Vec<u32> = heights.flat_map(|(_, pages)| pages).copied().collect();
+        pages.sort_unstable();
+        pages.dedup();
+        pages.len() >= MIN_PAGES
+    })
+}
+
 fn in_margin(line: &Line, height: f32) -> bool {
     line.degrees != 0 || line.baseline < MARGIN * height || line.baseline > (1.0 - MARGIN) * height
 }
 
-/// What a line is recognised by on other pages: its words, or its words with one number counted from the page's, and
-/// its height.
-fn keys(line: &Line, number: u32) -> Vec<(String, i32)> {
+/// Where a line stands, in steps of [`SAME_HEIGHT`].
+fn height(line: &Line) -> i32 {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "heights on a page are far below the limits of i32; the cast saturates"
     )]
-    let place = (line.baseline / SAME_HEIGHT).round() as i32;
-    let mut keys = vec![(line.text.clone(), place)];
+    let height = (line.baseline / SAME_HEIGHT).round() as i32;
+    height
+}
+
+/// What a line is recognised by on other pages: its words, and its words with one number counted from the page's.
+fn recognised_by(line: &Line, number: u32) -> Vec<Cow<'_, str>> {
     let text = line.text.as_str();
     let is_digit = |c: char| c.is_ascii_digit();
+    let mut all = vec![Cow::Borrowed(text)];
     let mut before = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(is_digit) {
@@ -91,15 +114,15 @@ fn keys(line: &Line, number: u32) -> Vec<(String, i32)> {
         before.push_str(head);
         if let Ok(value) = digits.parse::<i64>() {
             let offset = value - i64::from(number);
-            keys.push((format!("{before}\0{offset}\0{after}"), place));
+            all.push(Cow::Owned(format!("{before}\0{offset}\0{after}")));
         }
         before.push_str(digits);
         rest = after;
-        if keys.len() > 8 {
+        if all.len() > 8 {
             break;
         }
     }
-    keys
+    all
 }
 
 /// `3`, `- 3 -`, `3 / 12`, `3쪽`: nothing but this page's number.

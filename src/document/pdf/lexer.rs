@@ -56,13 +56,15 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at).copied()
     }
 
-    fn bump(&mut self) -> Option<u8> {
+    /// The next byte.
+    pub(super) fn bump(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
     }
 
-    fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a [u8] {
+    /// All bytes up to the first that is not accepted.
+    pub(super) fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let n_bytes = rest
             .iter()
@@ -137,20 +139,7 @@ impl Lexer {
 
     fn name(&mut self, cursor: &mut Cursor<'_>) -> Range<usize> {
         let start = self.scratch.len();
-        let mut raw = cursor.take_while(is_regular);
-        while let Some((&byte, rest)) = raw.split_first() {
-            raw = rest;
-            match (byte, rest) {
-                (b'#', [high, low, tail @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
-                    (Some(high), Some(low)) => {
-                        self.scratch.push(high << 4 | low);
-                        raw = tail;
-                    }
-                    (None, _) | (_, None) => self.scratch.push(byte),
-                },
-                _ => self.scratch.push(byte),
-            }
-        }
+        unescape_name(cursor.take_while(is_regular), &mut self.scratch);
         start..self.scratch.len()
     }
 
@@ -218,6 +207,15 @@ impl Lexer {
 
     fn hex_string(&mut self, cursor: &mut Cursor<'_>) -> Range<usize> {
         let start = self.scratch.len();
+        // Nearly all strings have nothing but pairs of digits.
+        let pairs = cursor.bytes.get(cursor.at..).unwrap_or_default();
+        for pair in pairs.as_chunks::<2>().0 {
+            let (Some(high), Some(low)) = (hex_digit(pair[0]), hex_digit(pair[1])) else {
+                break;
+            };
+            self.scratch.push(high << 4 | low);
+            cursor.at += 2;
+        }
         let mut high = None;
         while let Some(byte) = cursor.bump() {
             if byte == b'>' {
@@ -235,6 +233,23 @@ impl Lexer {
             self.scratch.push(high << 4);
         }
         start..self.scratch.len()
+    }
+}
+
+/// Appends a name without its escapes, such as `#20` for a space.
+pub(super) fn unescape_name(mut raw: &[u8], name: &mut Vec<u8>) {
+    while let Some((&byte, rest)) = raw.split_first() {
+        raw = rest;
+        match (byte, rest) {
+            (b'#', [high, low, tail @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
+                (Some(high), Some(low)) => {
+                    name.push(high << 4 | low);
+                    raw = tail;
+                }
+                (None, _) | (_, None) => name.push(byte),
+            },
+            _ => name.push(byte),
+        }
     }
 }
 
@@ -295,19 +310,17 @@ fn number(digits: &[u8]) -> f32 {
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
 }
 
-fn is_white(byte: u8) -> bool {
+/// White space of PDF.
+pub(super) fn is_white(byte: u8) -> bool {
     matches!(byte, 0 | b'\t' | b'\n' | 12 | b'\r' | b' ')
 }
 
-fn is_regular(byte: u8) -> bool {
+/// What names, numbers and keywords are made of.
+pub(super) fn is_regular(byte: u8) -> bool {
     !is_white(byte)
         && !matches!(
             byte,

@@ -1,6 +1,7 @@
 //! Runs of glyphs → lines, with the spaces that only their distances show.
 
 use super::painting::Run;
+use super::tags::Tag;
 
 /// How far two baselines of one line may lie apart, in heights of the larger font; for text of nearly one size, and for
 /// superscripts.
@@ -48,6 +49,8 @@ pub(super) struct Line {
     pub(super) bold: bool,
     /// Whether the file marks it as a header, footer or page number.
     pub(super) furniture: bool,
+    /// Its level, if the file says that it is a heading.
+    pub(super) heading: Option<u8>,
     /// Whether a space is painted before its first word.
     pub(super) starts_with_space: bool,
     /// Whether a space is painted after its last word.
@@ -208,16 +211,8 @@ impl<'r> OpenLine<'r> {
         }
         let first = cells.first()?;
         let text = join_cells(&cells);
-        let by_size = |size: f32| -> usize {
-            let same = self.runs.iter().filter(|run| (run.size - size).abs() < 0.5);
-            same.map(|run| run.text.len()).sum()
-        };
-        let size = self
-            .runs
-            .iter()
-            .map(|run| run.size)
-            .max_by_key(|&size| by_size(size))?;
-        let mut inked = self.runs.iter().filter(|run| !run.text.trim().is_empty());
+        let size = usual_size(&self.runs)?;
+        let inked = self.runs.iter().filter(|run| !run.text.trim().is_empty());
         Some(Line {
             degrees: self.runs.first()?.frame.degrees,
             start: first.start,
@@ -225,7 +220,8 @@ impl<'r> OpenLine<'r> {
             baseline: self.baseline,
             size,
             bold: inked.clone().all(|run| run.bold),
-            furniture: inked.all(|run| run.furniture),
+            furniture: inked.clone().all(|run| run.furniture),
+            heading: heading(inked),
             starts_with_space: self.runs.first()?.text.starts_with(char::is_whitespace),
             ends_with_space: after_space,
             first_word_width: first_word_width(first),
@@ -233,6 +229,29 @@ impl<'r> OpenLine<'r> {
             cells,
         })
     }
+}
+
+/// The level of the heading that all of a line is a part of.
+fn heading<'r>(mut runs: impl Iterator<Item = &'r &'r Run>) -> Option<u8> {
+    let Some(Tag::Heading(level)) = runs.next()?.tag else {
+        return None;
+    };
+    runs.all(|run| run.tag == Some(Tag::Heading(level)))
+        .then_some(level)
+}
+
+/// The font height of most of a line's text.
+fn usual_size(runs: &[&Run]) -> Option<f32> {
+    let first = runs.first()?.size;
+    if runs.iter().all(|run| run.size == first) {
+        return Some(first);
+    }
+    let by_size = |size: f32| -> usize {
+        let same = runs.iter().filter(|run| (run.size - size).abs() < 0.5);
+        same.map(|run| run.text.len()).sum()
+    };
+    let sizes = runs.iter().map(|run| run.size);
+    sizes.max_by_key(|&size| by_size(size))
 }
 
 /// In a line whose letters are set apart from each other, the gap in em that is wider than between letters; `None` for
@@ -341,6 +360,7 @@ pub(super) mod tests {
             em: 10.0,
             bold: false,
             furniture: false,
+            tag: None,
         }
     }
 

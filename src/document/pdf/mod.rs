@@ -3,7 +3,7 @@
 //! The way of a page: its operators are run ([`content`]) with its fonts ([`font`]) and leave runs of glyphs and rules
 //! ([`painting`]); runs become lines ([`lines`]) and table rows ([`table`]), in the order in which they were painted
 //! unless that order is none ([`order`]); running headers and page numbers are dropped ([`furniture`]); lines become
-//! paragraphs ([`paragraphs`]).
+//! paragraphs ([`paragraphs`]). What the file itself says of its headings and tables ([`tags`]) is believed.
 //!
 //! Promised: no text is lost in silence. A glyph without text, a page without text, a damaged stream, a garbled page is
 //! a [`Warning`] that names the page. Not read: text inside images, attachments, scripts.
@@ -19,6 +19,7 @@ mod geometry;
 mod glyph_names;
 mod lexer;
 mod lines;
+mod logical_structure;
 mod objects;
 mod order;
 mod page_labels;
@@ -30,6 +31,8 @@ mod report;
 mod spacing;
 mod standard_widths;
 mod table;
+mod tagged_table;
+mod tags;
 
 use anyhow::{Result, bail};
 use lopdf::{Dictionary, Object, ObjectId};
@@ -49,11 +52,12 @@ use super::{Budget, Document, Warning};
 pub(super) fn parse(bytes: &[u8], budget: &Budget) -> Result<(Document, Vec<Warning>)> {
     let File {
         document: objects,
+        tags,
         pages,
         warnings,
     } = file::open(bytes, budget)?;
     let mut report = Report::new(warnings);
-    let mut interpreter = Interpreter::new(&objects, budget);
+    let mut interpreter = Interpreter::new(&objects, &tags, budget);
     let mut texts = Vec::new();
     let mut memory = Memory::default();
     for (number, &id) in (1_u32..).zip(&pages) {
@@ -96,6 +100,7 @@ fn read_page(interpreter: &mut Interpreter<'_>, id: ObjectId, page: &mut Page) -
         page.n_damaged += 1;
         return Ok(());
     };
+    page.object = id.0;
     let rotate = file::inherited(document, dictionary, b"Rotate");
     let rotate = rotate.and_then(|rotate| rotate.as_i64().ok()).unwrap_or(0);
     let visible = file::visible_box(document, dictionary);
@@ -140,6 +145,7 @@ fn page_content(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::BlockKind;
     use lopdf::{EncryptionState, EncryptionVersion, Permissions, Stream, dictionary};
 
     /// A file of pages with these content streams. Every page has the font `/F` (Korean, two bytes a character) and
@@ -260,6 +266,62 @@ mod tests {
             + &show("육아", 60, 685)
             + &show("2년", 160, 685);
         check(&content, "", &["사유 | 기간", "육아 | 2년"], &[]);
+    }
+
+    #[test]
+    fn the_file_names_its_headings_and_cells() {
+        let mark = |number: i32, shown: String| format!("/P <</MCID {number}>> BDC {shown} EMC ");
+        let content = mark(0, show("개요", 50, 700))
+            + &mark(1, show("휴직은 사유가 있어야 한다.", 50, 680))
+            + &mark(2, show("사유", 50, 640))
+            + &mark(3, show("기간", 300, 640))
+            + &mark(4, show("육아", 50, 620))
+            + &mark(5, show("2년", 300, 620));
+        let mut file = file(&[content.as_bytes()], b"");
+        let page = file.page_iter().next().unwrap();
+        let mut element = |kind: &str, parent: Option<ObjectId>, content: Option<i64>| {
+            let mut element = dictionary! { "Type" => "StructElem", "S" => kind, "Pg" => page };
+            if let Some(parent) = parent {
+                element.set("P", parent);
+            }
+            if let Some(content) = content {
+                element.set("K", content);
+            }
+            file.add_object(element)
+        };
+        element("H1", None, Some(0));
+        element("P", None, Some(1));
+        let table = element("Table", None, None);
+        let rows = [2, 4].map(|content| {
+            let row = element("TR", Some(table), None);
+            let cells = [0, 1].map(|column| element("TD", Some(row), Some(content + column)));
+            (row, cells.map(Object::Reference).to_vec())
+        });
+        for (row, cells) in rows {
+            let row = file.get_object_mut(row).unwrap().as_dict_mut().unwrap();
+            row.set("K", cells);
+        }
+        let root = dictionary! { "Type" => "StructTreeRoot" };
+        file.catalog_mut().unwrap().set("StructTreeRoot", root);
+        let (mut plain, mut packed) = (Vec::new(), Vec::new());
+        file.clone().save_to(&mut plain).unwrap();
+        file.save_modern(&mut packed).unwrap();
+        for bytes in [plain, packed] {
+            let (document, _) = parse(&bytes, &Budget::standard()).unwrap();
+            assert_eq!(document.blocks[0].kind, BlockKind::Heading { level: 1 });
+            let texts: Vec<&str> = document
+                .blocks
+                .iter()
+                .map(|block| block.text.as_str())
+                .collect();
+            let expected = [
+                "개요",
+                "휴직은 사유가 있어야 한다.",
+                "사유 | 기간",
+                "육아 | 2년",
+            ];
+            assert_eq!(texts, expected);
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Reading values out of lopdf's objects: references are followed, a value of the wrong type counts as absent.
 
 use encoding_rs::{EUC_KR, UTF_16BE, UTF_16LE};
+use flate2::{Decompress, FlushDecompress, Status};
 use lopdf::{Dictionary, Document, Object, Stream};
+
+/// Bytes by which the room for an unpacked stream grows at least.
+const MIN_ROOM: usize = 1 << 10;
 
 /// The value of a key, references followed.
 pub(super) fn value<'a>(
@@ -102,7 +106,31 @@ pub(super) fn numbers<const N: usize>(
 
 /// A stream's bytes with its filters undone, at most `max_bytes`; what a damaged filter still gave is kept.
 pub(super) fn bytes(stream: &Stream, max_bytes: usize) -> Option<Vec<u8>> {
-    stream.get_plain_content_with_limit(max_bytes).ok()
+    inflated(stream, max_bytes).or_else(|| stream.get_plain_content_with_limit(max_bytes).ok())
+}
+
+/// What a sound stream holds whose only filter is the usual one. lopdf undoes any filter and repairs what it can, but
+/// clears each buffer before it fills it.
+fn inflated(stream: &Stream, max_bytes: usize) -> Option<Vec<u8>> {
+    if stream.filters().ok()? != [b"FlateDecode"] || stream.dict.has(b"DecodeParms") {
+        return None;
+    }
+    let mut inflater = Decompress::new(true);
+    let mut bytes = Vec::with_capacity(stream.content.len().saturating_mul(4).min(max_bytes));
+    loop {
+        let n_read = usize::try_from(inflater.total_in()).ok()?;
+        let rest = stream.content.get(n_read..)?;
+        let status = inflater.decompress_vec(rest, &mut bytes, FlushDecompress::None);
+        match status.ok()? {
+            Status::StreamEnd if bytes.len() <= max_bytes => return Some(bytes),
+            Status::Ok | Status::BufError
+                if bytes.len() == bytes.capacity() && bytes.len() <= max_bytes =>
+            {
+                bytes.reserve(bytes.len().max(MIN_ROOM));
+            }
+            Status::StreamEnd | Status::Ok | Status::BufError => return None,
+        }
+    }
 }
 
 /// A text string (`/Title`, `/Contents`, `/ActualText`): UTF-16 or UTF-8 by its mark, else CP949 if it reads as Korean,

@@ -8,6 +8,7 @@ use super::lines::{Cell, Line, assemble};
 use super::painting::{Page, Run};
 use super::paragraphs::{Item, TableCell};
 use super::table::{Grid, grids, is_header};
+use super::tagged_table::{TaggedTable, table_of, tagged_tables};
 
 /// Share of steps from line to line that go upwards, from which the painting has no order.
 const MAX_UPWARD_STEPS: f32 = 0.3;
@@ -30,36 +31,45 @@ pub(super) fn items(page: &mut Page) -> Vec<Item> {
     let paints_spaces = page.paints_spaces();
     let runs = std::mem::take(&mut page.runs);
     let grids = grids(&page.rules);
-    let mut in_tables: Vec<Vec<(usize, &Run)>> = grids.iter().map(|_| Vec::new()).collect();
+    let tagged = tagged_tables(&runs, &grids);
+    let mut in_grids: Vec<Vec<(usize, &Run)>> = grids.iter().map(|_| Vec::new()).collect();
     let mut places = Vec::with_capacity(runs.len());
     for run in &runs {
+        if let Some(table) = table_of(&tagged, run) {
+            places.push(Some(grids.len() + table));
+            continue;
+        }
         let place = grids
             .iter()
             .enumerate()
             .find_map(|(table, grid)| Some((table, grid.cell_of(run)?)));
         if let Some((table, cell)) = place
-            && let Some(in_table) = in_tables.get_mut(table)
+            && let Some(in_grid) = in_grids.get_mut(table)
         {
-            in_table.push((cell, run));
+            in_grid.push((cell, run));
         }
         places.push(place.map(|(table, _)| table));
     }
-    let tables: Vec<Option<Vec<Item>>> = grids
+    let ruled = grids
         .iter()
-        .zip(&in_tables)
+        .zip(&in_grids)
         .enumerate()
-        .map(|(table, (grid, runs))| grid.read(table, runs, paints_spaces))
-        .collect();
-    let table_of =
+        .map(|(table, (grid, runs))| grid.read(table, runs, paints_spaces));
+    let named = (grids.len()..)
+        .zip(&tagged)
+        .map(|(table, tagged)| tagged.read(table, paints_spaces));
+    let mut tables: Vec<Option<Vec<Item>>> = ruled.chain(named).collect();
+    let tops = grids.iter().map(Grid::top);
+    let tops: Vec<f32> = tops.chain(tagged.iter().map(TaggedTable::top)).collect();
+    let if_read =
         |place: Option<usize>| place.filter(|&table| matches!(tables.get(table), Some(Some(_))));
-    let flow: Vec<(Option<usize>, &Run)> = places.into_iter().map(table_of).zip(&runs).collect();
+    let flow: Vec<(Option<usize>, &Run)> = places.into_iter().map(if_read).zip(&runs).collect();
     let elements = painted_order(&flow, paints_spaces);
     let elements = match is_disordered(&elements) {
-        true => geometric_order(&flow, &grids, paints_spaces),
+        true => geometric_order(&flow, &tops, paints_spaces),
         false => split_shared_lines(elements),
     };
     let mut items = Vec::new();
-    let mut tables = tables;
     for element in elements {
         match element {
             Element::Line(line) => items.push(Item::Line(line)),
@@ -73,7 +83,7 @@ pub(super) fn items(page: &mut Page) -> Vec<Item> {
             }
         }
     }
-    rows_without_rules(items, grids.len())
+    rows_without_rules(items, tables.len())
 }
 
 /// A line, or the place of a table.
@@ -135,7 +145,7 @@ fn is_disordered(elements: &[Element]) -> bool {
 /// Lines and tables from top to bottom, column by column.
 fn geometric_order(
     flow: &[(Option<usize>, &Run)],
-    grids: &[Grid],
+    tops: &[f32],
     paints_spaces: bool,
 ) -> Vec<Element> {
     let mut tables: Vec<usize> = Vec::new();
@@ -171,10 +181,11 @@ fn geometric_order(
     let lines = columns_in_order(assemble(sorted, paints_spaces));
     let mut elements: Vec<Element> = lines.into_iter().map(Element::Line).collect();
     for table in tables {
-        let top = grids.get(table).map_or(0.0, Grid::top);
+        let top_of = |table: usize| tops.get(table).copied().unwrap_or(0.0);
+        let top = top_of(table);
         let is_below = |element: &Element| match element {
             Element::Line(line) => line.degrees == 0 && line.baseline > top,
-            Element::Table(other) => grids.get(*other).is_some_and(|grid| grid.top() > top),
+            Element::Table(other) => top_of(*other) > top,
         };
         let at = elements.iter().position(is_below).unwrap_or(elements.len());
         elements.insert(at, Element::Table(table));

@@ -5,6 +5,7 @@
 
 use super::geometry::Frame;
 use super::repainting::Painted;
+use super::tags::Tag;
 
 /// Marked content deeper than this is not told apart any more.
 const MAX_MARKS: usize = 512;
@@ -17,6 +18,9 @@ const WORD_GAP_EM: f32 = 0.17;
 
 /// How far back a glyph may be set over the one before it, in em, and still follow it.
 const OVERLAP_EM: f32 = 0.4;
+
+/// Room that the text of a run begins with; most are shorter.
+const RUN_BYTES: usize = 48;
 
 /// Lines and boxes thinner than this, in points, can be the rule of a table; those shorter than this cannot.
 const RULE_THICKNESS: f32 = 3.0;
@@ -45,6 +49,8 @@ pub(super) struct Run {
     pub(super) bold: bool,
     /// Whether the file marks them as a header, footer or page number.
     pub(super) furniture: bool,
+    /// What they are a part of, if the file says.
+    pub(super) tag: Option<Tag>,
 }
 
 /// A straight line along an axis, in points from the upper left corner: an edge of a table cell, or an underline.
@@ -82,6 +88,8 @@ impl Pen {
 /// One page while it is painted, and when it is done.
 #[derive(Debug, Default)]
 pub(super) struct Page {
+    /// Object number, by which the file's structure names it.
+    pub(super) object: u32,
     /// Height of the upright page, in points.
     pub(super) height: f32,
     /// In the order of painting.
@@ -116,11 +124,17 @@ pub(super) struct Memory {
     painted: Painted,
 }
 
-#[derive(Debug)]
-struct Mark {
-    stands_for: Option<String>,
-    hidden: bool,
-    furniture: bool,
+/// What marked content says about what is painted in it.
+#[derive(Debug, Default)]
+pub(super) struct Mark {
+    /// What it stands for.
+    pub(super) stands_for: Option<String>,
+    /// Whether it lies on a layer that is off.
+    pub(super) hidden: bool,
+    /// Whether it is a header, footer or page number.
+    pub(super) furniture: bool,
+    /// What it is a part of.
+    pub(super) tag: Option<Tag>,
 }
 
 impl Page {
@@ -146,11 +160,13 @@ impl Page {
     pub(super) fn paint(&mut self, text: Option<&str>, pen: &Pen, start: f32, end: f32) {
         let mut replaced = None;
         let mut furniture = false;
+        let mut tag = None;
         for mark in &mut self.memory.marks {
             if mark.hidden {
                 return;
             }
             furniture |= mark.furniture;
+            tag = mark.tag.or(tag);
             if replaced.is_none()
                 && let Some(stands_for) = &mut mark.stands_for
             {
@@ -185,7 +201,7 @@ impl Page {
         let run = self
             .runs
             .last_mut()
-            .filter(|run| run.is_followed_by(pen, start));
+            .filter(|run| run.tag == tag && run.is_followed_by(pen, start));
         match run {
             Some(run) => {
                 run.text.push_str(text);
@@ -193,7 +209,7 @@ impl Page {
             }
             None if text.is_empty() => {}
             None => self.runs.push(Run {
-                text: text.to_owned(),
+                text: begun(text),
                 frame: pen.frame,
                 start,
                 end,
@@ -202,6 +218,7 @@ impl Page {
                 em: pen.em,
                 bold: pen.bold,
                 furniture,
+                tag,
             }),
         }
     }
@@ -212,16 +229,12 @@ impl Page {
     }
 
     /// Opens marked content.
-    pub(super) fn begin_mark(&mut self, stands_for: Option<String>, hidden: bool, furniture: bool) {
+    pub(super) fn begin_mark(&mut self, mark: Mark) {
         if self.memory.marks.len() >= MAX_MARKS {
             self.memory.n_marks_too_deep += 1;
             return;
         }
-        self.memory.marks.push(Mark {
-            stands_for,
-            hidden,
-            furniture,
-        });
+        self.memory.marks.push(mark);
     }
 
     /// Closes the innermost marked content.
@@ -281,6 +294,13 @@ impl Run {
             && (self.size - pen.size).abs() <= 0.1 * pen.size
             && self.bold == pen.bold
     }
+}
+
+/// The text of a run that begins, with room for some words.
+fn begun(text: &str) -> String {
+    let mut begun = String::with_capacity(RUN_BYTES.max(text.len()));
+    begun.push_str(text);
+    begun
 }
 
 /// Keeps a line or thin box as a rule, drawn along its middle.
@@ -368,10 +388,11 @@ fn around(from: (f32, f32), to: (f32, f32)) -> Rule {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const PEN: Pen = Pen {
+    /// Writes 10 point text from left to right.
+    pub(in crate::document::pdf) const PEN: Pen = Pen {
         frame: Frame::HORIZONTAL,
         unit: 1.0,
         baseline: 100.0,
@@ -420,13 +441,19 @@ mod tests {
     #[test]
     fn actual_text_replaces_what_is_painted() {
         let mut page = Page::default();
-        page.begin_mark(Some("휴직".to_owned()), false, false);
+        page.begin_mark(Mark {
+            stands_for: Some("휴직".to_owned()),
+            ..Mark::default()
+        });
         page.begin_show();
         page.paint(Some("x"), &PEN, 10.0, 20.0);
         page.paint(None, &PEN, 20.0, 30.0);
         page.end_mark();
         page.paint(Some("은"), &PEN, 30.0, 40.0);
-        page.begin_mark(None, true, false);
+        page.begin_mark(Mark {
+            hidden: true,
+            ..Mark::default()
+        });
         page.paint(Some("숨은"), &PEN, 40.0, 60.0);
         assert_eq!(texts(&page), ["휴직은"]);
         assert_eq!(page.n_unmapped, 0);

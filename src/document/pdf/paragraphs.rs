@@ -86,6 +86,7 @@ pub(super) fn document(pages: &[PageText]) -> Document {
     let mut writer = Writer {
         heading_sizes: heading_sizes(pages, body_size),
         bold_is_heading: bold_share(pages) <= MAX_BOLD,
+        named_headings: NamedHeadings::of(pages),
         fixed_line_chars: fixed_line_chars(pages),
         body_size,
         spacing: Spacing::learn(&lines),
@@ -117,6 +118,7 @@ struct Writer<'l> {
     /// Largest first.
     heading_sizes: Vec<i32>,
     bold_is_heading: bool,
+    named_headings: Option<NamedHeadings>,
     /// Characters of a full line, if the lines are cut by count and not by width.
     fixed_line_chars: Option<usize>,
     body_size: f32,
@@ -279,6 +281,9 @@ impl<'l> Writer<'l> {
         {
             return BlockKind::Paragraph;
         }
+        if let (Some(level), Some(_)) = (line.heading, self.named_headings) {
+            return BlockKind::Heading { level };
+        }
         let size = rounded(line.size);
         let rank = self
             .heading_sizes
@@ -290,12 +295,49 @@ impl<'l> Writer<'l> {
             && !line.text.ends_with(['.', ',', ';']);
         // Bold lines of the body's size come after all larger ones.
         let rank = rank.or(is_bold_heading.then_some(self.heading_sizes.len()));
+        // What is not named among headings that are is below them, unless it is larger: then it is the title.
+        let above = self
+            .named_headings
+            .map_or(0, |named| match line.size > named.largest {
+                true => 0,
+                false => usize::from(named.deepest),
+            });
         match rank {
             Some(rank) => BlockKind::Heading {
-                level: u8::try_from(rank + 1).unwrap_or(9).min(9),
+                level: u8::try_from(above + rank + 1).unwrap_or(9).min(9),
             },
             None => BlockKind::Paragraph,
         }
+    }
+}
+
+/// The headings that the file names as such.
+#[derive(Debug, Clone, Copy)]
+struct NamedHeadings {
+    /// The lowest level.
+    deepest: u8,
+    /// The largest font height, in points.
+    largest: f32,
+}
+
+impl NamedHeadings {
+    /// `None` if there are none, or more than headings can be.
+    fn of(pages: &[PageText]) -> Option<NamedHeadings> {
+        let (mut n_all, mut n_named) = (0, 0);
+        let mut named = NamedHeadings {
+            deepest: 0,
+            largest: 0.0,
+        };
+        for line in pages.iter().flat_map(lines_of) {
+            let n_chars = line.text.chars().count();
+            n_all += n_chars;
+            if let Some(level) = line.heading {
+                n_named += n_chars;
+                named.deepest = named.deepest.max(level);
+                named.largest = named.largest.max(line.size);
+            }
+        }
+        (n_named > 0 && n_named * 3 <= n_all).then_some(named)
     }
 }
 

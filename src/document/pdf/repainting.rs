@@ -35,11 +35,14 @@ struct Spot {
 /// Where the glyphs of a baseline lie, and the rows within reach.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
+    em: f32,
+    baseline: f32,
     grid: i32,
     above: i32,
     below: i32,
     own: i32,
-    /// The column furthest to the right that holds a glyph, in the rows within reach and in the glyphs' own.
+    /// The column furthest to the right that holds a glyph: of an earlier string in the rows within reach, and of any in
+    /// the glyphs' own row.
     furthest: i32,
     furthest_own: i32,
 }
@@ -56,27 +59,19 @@ impl Painted {
     /// Glyphs of one string never count as painted twice.
     pub(super) fn begin_string(&mut self) {
         self.n_strings = self.n_strings.wrapping_add(1);
+        if let Some(rows) = &mut self.rows {
+            rows.furthest = rows.furthest.max(rows.furthest_own);
+        }
     }
 
     /// Whether an earlier string has painted this glyph here. If not, it is painted now.
     pub(super) fn is_repainted(&mut self, character: char, pen: &Pen, start: f32) -> bool {
         let reach = pen.em * REACH_EM;
-        let cell = 2.0 * reach;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "places saturate far outside any page"
-        )]
-        // Rounds down what lies within half a million cells, without the call that `floor` costs.
-        let whole = |value: f32| (value + 65_536.0) as i32;
-        let place = |position: f32| whole(position / cell);
-        // Grids of different font sizes must not be mixed up.
-        let grid = whole(cell * 64.0);
-        let (above, below) = (place(pen.baseline - reach), place(pen.baseline + reach));
-        let own = place(pen.baseline);
-        let mut rows = self.enter(grid, above, below, own);
+        let place = |position: f32| place(position, reach);
+        let mut rows = self.enter(pen, reach);
         let spot = |column: i32, row: i32| Spot {
             character,
-            grid,
+            grid: rows.grid,
             column,
             row,
         };
@@ -88,33 +83,39 @@ impl Painted {
                 let string = self.strings.get(&spot(column, row));
                 string.is_some_and(|&string| string != self.n_strings)
             };
-            if is_seen(left, above)
-                || is_seen(right, above)
-                || is_seen(left, below)
-                || is_seen(right, below)
+            if is_seen(left, rows.above)
+                || is_seen(right, rows.above)
+                || is_seen(left, rows.below)
+                || is_seen(right, rows.below)
             {
                 return true;
             }
         }
         let column = place(start);
-        rows.furthest = rows.furthest.max(column);
+        self.waiting.push((spot(column, rows.own), self.n_strings));
         rows.furthest_own = rows.furthest_own.max(column);
         self.rows = Some(rows);
-        self.waiting.push((spot(column, own), self.n_strings));
         false
     }
 
     /// The rows of a baseline, which mostly are those of the glyph before.
-    fn enter(&mut self, grid: i32, above: i32, below: i32, own: i32) -> Rows {
+    fn enter(&mut self, pen: &Pen, reach: f32) -> Rows {
         if let Some(rows) = self.rows {
-            if (rows.grid, rows.above, rows.below, rows.own) == (grid, above, below, own) {
+            if (rows.em, rows.baseline) == (pen.em, pen.baseline) {
                 return rows;
             }
             self.furthest
                 .insert((rows.grid, rows.own), rows.furthest_own);
         }
+        // Grids of different font sizes must not be mixed up.
+        let grid = whole(2.0 * reach * 64.0);
+        let row = |baseline: f32| place(baseline, reach);
+        let (above, below) = (row(pen.baseline - reach), row(pen.baseline + reach));
+        let own = row(pen.baseline);
         let furthest = |row: i32| *self.furthest.get(&(grid, row)).unwrap_or(&i32::MIN);
         let rows = Rows {
+            em: pen.em,
+            baseline: pen.baseline,
             grid,
             above,
             below,
@@ -127,19 +128,25 @@ impl Painted {
     }
 }
 
+/// The row or column of a place: each is as wide as a glyph reaches to both sides.
+fn place(position: f32, reach: f32) -> i32 {
+    whole(position / (2.0 * reach))
+}
+
+/// Rounds down what lies within half a million cells, without the call that `floor` costs.
+fn whole(value: f32) -> i32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "places saturate far outside any page"
+    )]
+    let whole = (value + 65_536.0) as i32;
+    whole
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::geometry::Frame;
     use super::*;
-
-    const PEN: Pen = Pen {
-        frame: Frame::HORIZONTAL,
-        unit: 1.0,
-        baseline: 100.0,
-        size: 10.0,
-        em: 10.0,
-        bold: false,
-    };
+    use crate::document::pdf::painting::tests::PEN;
 
     /// Strings of glyphs at (start, baseline) → for each glyph whether it was painted before.
     fn check(strings: &[&[(f32, f32)]], expected: &[bool]) {

@@ -118,20 +118,29 @@ impl Report {
 /// Whether most of a page would be noise: unmapped or private characters, or Hangul shown as Latin-1 letters.
 fn is_garbled(page: &Page) -> bool {
     let (mut n_chars, mut n_lost, mut n_latin1) = (0_usize, 0_usize, 0_usize);
-    for character in page.runs.iter().flat_map(|run| run.text.chars()) {
-        match character {
-            ' ' => continue,
-            UNMAPPED | '\u{E000}'..='\u{F8FF}' | '\u{F0000}'..='\u{10FFFF}' => n_lost += 1,
-            '\u{80}'..='\u{FF}' => n_latin1 += 1,
-            _ => {}
+    for text in page.runs.iter().map(|run| &run.text) {
+        // Most characters are told by their first bytes.
+        n_chars += count(text, |byte| !matches!(byte, 0x80..=0xBF | b' '));
+        n_latin1 += count(text, |byte| matches!(byte, 0xC2 | 0xC3));
+        if count(text, |byte| byte >= 0xEE) > 0 {
+            n_lost += text.chars().filter(|&c| is_lost(c)).count();
         }
-        n_chars += 1;
     }
     let exceeds = |n: usize| {
         let number = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
         number(n) > f64::from(GARBLED) * number(n_chars)
     };
     n_chars >= MIN_JUDGED_CHARS && (exceeds(n_lost) || exceeds(n_latin1))
+}
+
+/// How many bytes of a text are counted.
+fn count(text: &str, is_counted: impl Fn(u8) -> bool) -> usize {
+    text.bytes().filter(|&byte| is_counted(byte)).count()
+}
+
+/// Characters without a meaning, all beyond U+E000.
+fn is_lost(c: char) -> bool {
+    matches!(c, UNMAPPED | '\u{E000}'..='\u{F8FF}' | '\u{F0000}'..='\u{10FFFF}')
 }
 
 /// `page 3`, `pages 3-5, 9`.

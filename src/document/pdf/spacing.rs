@@ -7,12 +7,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::lines::Line;
 use super::quick_hash::QuickHash;
 
 /// Lines of a document that are learnt from; more say little new.
 const MAX_LINES: usize = 8_000;
+
+/// Words that a line brings which no line before it had, about.
+const NEW_WORDS: usize = 3;
 
 /// Characters from which a line counts as evidence for how lines break; shorter ones end where their paragraph ends.
 const MIN_LINE_CHARS: usize = 12;
@@ -47,6 +51,8 @@ impl<'l> Spacing<'l> {
     /// Learns from the lines of a document, one run of consecutive lines after the other.
     pub(super) fn learn(pages: &[Vec<&'l Line>]) -> Spacing<'l> {
         let mut spacing = Spacing::default();
+        let n_lines = pages.iter().map(Vec::len).sum::<usize>().min(MAX_LINES);
+        spacing.words.reserve(n_lines * NEW_WORDS);
         for line in pages.iter().flatten().take(MAX_LINES) {
             spacing.learn_line(&line.text);
         }
@@ -100,9 +106,12 @@ impl<'l> Spacing<'l> {
             after_space = false;
         }
         // The first and last word may be parts of words.
-        let mut words: Vec<&str> = text.split(' ').skip(1).collect();
-        words.pop();
-        self.words.extend(words);
+        let inner = text
+            .split_once(' ')
+            .and_then(|(_, rest)| rest.rsplit_once(' '));
+        if let Some((inner, _)) = inner {
+            self.words.extend(inner.split(' '));
+        }
     }
 
     /// Appends the next line of a paragraph to its text.
@@ -153,7 +162,7 @@ impl<'l> Spacing<'l> {
         let mut evidence = 0.0;
         if self
             .words
-            .contains(format!("{last_word}{next_word}").as_str())
+            .contains([last_word, next_word].concat().as_str())
         {
             evidence -= 4.0;
         }
@@ -228,15 +237,24 @@ fn is_hyphenated(text: &str, next: &str) -> bool {
 /// places between two characters.
 fn model(before: char, after: char) -> f32 {
     const BIAS: f32 = -1.3;
-    let weight = |table: &[(i8, &str)], digit: f32, latin: f32, c: char| match c {
-        '0'..='9' => digit,
-        'a'..='z' | 'A'..='Z' => latin,
-        _ => {
-            let entry = table.iter().find(|(_, characters)| characters.contains(c));
-            entry.map_or(0.0, |&(halves, _)| f32::from(halves) / 2.0)
-        }
-    };
-    BIAS + weight(BEFORE, -0.7, 2.0, before) + weight(AFTER, 3.1, 3.7, after)
+    static WEIGHTS: LazyLock<[Weights; 2]> =
+        LazyLock::new(|| [weights(BEFORE, -0.7, 2.0), weights(AFTER, 3.1, 3.7)]);
+    let [left, right] = &*WEIGHTS;
+    let weight = |table: &Weights, c: char| table.get(&c).copied().unwrap_or(0.0);
+    BIAS + weight(left, before) + weight(right, after)
+}
+
+/// Character → log-odds of a space on one side of it.
+type Weights = HashMap<char, f32, QuickHash>;
+
+fn weights(table: &[(i8, &str)], digit: f32, latin: f32) -> Weights {
+    let halves = table.iter().flat_map(|&(halves, characters)| {
+        let weight = f32::from(halves) / 2.0;
+        characters.chars().map(move |c| (c, weight))
+    });
+    let digits = ('0'..='9').map(|c| (c, digit));
+    let letters = ('a'..='z').chain('A'..='Z').map(|c| (c, latin));
+    halves.chain(digits).chain(letters).collect()
 }
 
 /// Half log-odds of a space after a syllable, in steps of a half.
@@ -324,6 +342,7 @@ mod tests {
             size: 10.0,
             bold: false,
             furniture: false,
+            heading: None,
             starts_with_space: text.starts_with(' '),
             ends_with_space: text.ends_with(' '),
             first_word_width: 20.0,

@@ -18,8 +18,8 @@ const MAX_RULES: usize = 1500;
 const MAX_PLACES: usize = 20_000;
 
 /// Lines and characters in one cell, more than which make the table a layout of running text.
-const MAX_CELL_LINES: usize = 25;
-const MAX_CELL_CHARS: usize = 1000;
+pub(super) const MAX_CELL_LINES: usize = 25;
+pub(super) const MAX_CELL_CHARS: usize = 1000;
 
 /// Characters of a cell over several rows, up to which it is repeated in each of them.
 const MAX_REPEATED_CHARS: usize = 40;
