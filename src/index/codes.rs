@@ -1,6 +1,6 @@
 //! One bit of each number of a vector: the first pass over very many rows.
 //!
-//! A row's code says which of its numbers lie above the mean of all rows. The query keeps four bits of each of its
+//! A row's code says which of its numbers lie above the mean of all rows. The query keeps three bits of each of its
 //! numbers, less the mean, and its products with the codes are counted with AND and population count, 64 numbers at a
 //! time. That is a coarse similarity from an eighth of the bytes, after Gao and Long, "RaBitQ" (2024), without their
 //! rotation, which gained nothing here. Codes only choose candidates, and generously: questions in everyday words lie far
@@ -16,9 +16,12 @@ use super::vectors::SCALE_BYTES;
 
 /// Rows whose words lie interleaved.
 pub(super) const ROWS_PER_GROUP: usize = 8;
-/// Bits kept of each number of the query, in two's complement.
-const PLANES: usize = 4;
-const LARGEST: f32 = 7.0;
+/// Bits kept of each number of the query, in two's complement: from -3 to 3, which stand for two standard deviations.
+/// Four bits up to the largest number chose .9961 of the 100 nearest of 619,914 passages among 2,048, these .9957, in
+/// three quarters of the time.
+const PLANES: usize = 3;
+const LARGEST: f32 = 3.0;
+const DEVIATIONS: f32 = 2.0;
 
 /// Bytes of a group of codes.
 pub(super) fn group_bytes(dimension: usize) -> usize {
@@ -86,22 +89,11 @@ impl CodedQuery {
     /// `centre` is what the codes were made with.
     pub(super) fn new(query: &[f32], centre: &[f32]) -> CodedQuery {
         let numbers: Vec<f32> = query.iter().zip(centre).map(|(x, c)| x - c).collect();
-        let largest = numbers
-            .iter()
-            .fold(0_f32, |largest, x| largest.max(x.abs()));
-        let scale = if largest > 0.0 {
-            LARGEST / largest
-        } else {
-            1.0
-        };
+        let scale = scale_of(&numbers);
         let words = numbers.chunks(64).map(|numbers| {
             let mut planes = [0; PLANES];
             for (i, x) in numbers.iter().enumerate() {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "within ±7 by the choice of scale"
-                )]
-                let number = ((x * scale).round() as i8).cast_unsigned();
+                let number = quantised(x * scale).cast_unsigned();
                 for (bit, plane) in planes.iter_mut().enumerate() {
                     *plane |= u64::from(number >> bit & 1) << i;
                 }
@@ -121,6 +113,24 @@ impl CodedQuery {
     }
 }
 
+/// What makes [`LARGEST`] of so many deviations.
+fn scale_of(numbers: &[f32]) -> f32 {
+    let squares: f32 = numbers.iter().map(|x| x * x).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a dimension is small")]
+    let deviation = (squares / numbers.len().max(1) as f32).sqrt();
+    if deviation > 0.0 {
+        LARGEST / (DEVIATIONS * deviation)
+    } else {
+        1.0
+    }
+}
+
+fn quantised(number: f32) -> i8 {
+    #[expect(clippy::cast_possible_truncation, reason = "few whole numbers")]
+    let number = number.round().clamp(-LARGEST, LARGEST) as i8;
+    number
+}
+
 /// A count with the ones of a word. Nothing here can wrap; saying that it may lets the compiler use vector instructions in
 /// builds that check for overflow, too.
 #[inline(always)]
@@ -133,26 +143,24 @@ fn count(words: &[[u64; PLANES]], groups: &[u8], similarities: &mut [i32]) {
     let (codes, _) = groups.as_chunks::<{ 8 * ROWS_PER_GROUP }>();
     let (similarities, _) = similarities.as_chunks_mut::<ROWS_PER_GROUP>();
     for (group, similarities) in codes.chunks_exact(words.len().max(1)).zip(similarities) {
-        // Four arrays by name: as an array of arrays they stay in memory and take twice as long.
+        // Three arrays by name: as an array of arrays they stay in memory and take twice as long.
         let (mut ones, mut twos) = ([0; ROWS_PER_GROUP], [0; ROWS_PER_GROUP]);
-        let (mut fours, mut signs) = ([0; ROWS_PER_GROUP], [0; ROWS_PER_GROUP]);
+        let mut signs = [0; ROWS_PER_GROUP];
         for (planes, codes) in words.iter().zip(group) {
             let (codes, _) = codes.as_chunks::<8>();
             for (lane, code) in codes.iter().enumerate() {
                 let code = u64::from_le_bytes(*code);
                 ones[lane] = add(ones[lane], code & planes[0]);
                 twos[lane] = add(twos[lane], code & planes[1]);
-                fours[lane] = add(fours[lane], code & planes[2]);
-                signs[lane] = add(signs[lane], code & planes[3]);
+                signs[lane] = add(signs[lane], code & planes[2]);
             }
         }
         for (lane, similarity) in similarities.iter_mut().enumerate() {
             let above = ones[lane].wrapping_add(twos[lane] << 1);
-            let above = above.wrapping_add(fours[lane] << 2);
-            let difference = above.wrapping_sub(signs[lane] << 3).cast_signed();
+            let difference = above.wrapping_sub(signs[lane] << 2).cast_signed();
             #[expect(
                 clippy::cast_possible_truncation,
-                reason = "at most 8 for each dimension, far below what an i32 holds"
+                reason = "at most 4 for each dimension, far below what an i32 holds"
             )]
             let difference = difference as i32;
             *similarity = difference;
@@ -224,7 +232,8 @@ mod tests {
             count(&coded.words, &codes, &mut portable);
             assert_eq!(fast, portable, "{dimension} dimensions");
 
-            let largest = query.iter().fold(0_f32, |m, x| m.max((x - 0.01).abs()));
+            let length: f32 = query.iter().map(|x| (x - 0.01) * (x - 0.01)).sum();
+            let deviation = (length / query.len() as f32).sqrt();
             for (row, similarity) in rows.iter().zip(&fast) {
                 let (numbers, scale) = row.as_bytes().split_last_chunk().unwrap();
                 let scale = f32::from_le_bytes(*scale);
@@ -232,7 +241,11 @@ mod tests {
                     .iter()
                     .zip(query)
                     .filter(|(number, _)| f32::from(number.cast_signed()) * scale > 0.01)
-                    .map(|(_, x)| ((x - 0.01) / largest * 7.0).round())
+                    .map(|(_, x)| {
+                        ((x - 0.01) * (3.0 / (2.0 * deviation)))
+                            .round()
+                            .clamp(-3.0, 3.0)
+                    })
                     .sum();
                 assert_eq!(f64::from(*similarity), f64::from(expected), "{dimension}");
             }

@@ -292,7 +292,7 @@ impl Mapped {
     }
 
     /// As [`Mapped::bytes`], for pieces of a section one after the other: asks for the bytes that come next, so that they
-    /// are on their way from memory while these are worked on. The nearest of a million rows took 3 to 13 % less CPU so.
+    /// are on their way from memory while these are worked on. The nearest of 941,356 rows took 2 % less CPU so.
     ///
     /// # Errors
     /// As [`Mapped::bytes`].
@@ -357,7 +357,8 @@ impl Mapped {
         Ok(&blocks.bytes)
     }
 
-    /// Maps all of a section at once, which costs less than a page fault for every sixteen blocks of it.
+    /// Maps all of a section at once, which costs less than a page fault for every sixteen blocks of it: the nearest of
+    /// 619,914 rows took 7 % less CPU so.
     pub(super) fn map_now(&self, section: usize) {
         #[cfg(target_os = "linux")]
         if let Some(section) = self.sections.get(section) {

@@ -245,14 +245,25 @@ impl VectorCache {
                 .zip(similarities.chunks(ROWS_PER_LOOK))
             {
                 // Without an end in between, so that many are compared at once.
-                let is_better = |any, similarity: &i32| {
-                    any | best.worst().is_none_or(|worst| *similarity > worst)
-                };
-                if !similarities.iter().fold(false, is_better) {
+                let worst = best.worst().unwrap_or(i32::MIN);
+                if !similarities.iter().fold(false, |any, &s| any | (s > worst)) {
                     continue;
                 }
-                for (row, similarity) in (rows..end).zip(similarities) {
-                    if row >= first && allowed.is_none_or(|allowed| allowed.contains(row)) {
+                // And without a branch for each, which nobody can foretell.
+                let (mut better, mut n_better) = ([0; ROWS_PER_LOOK], 0);
+                for (i, &similarity) in similarities.iter().enumerate() {
+                    if let Some(place) = better.get_mut(n_better) {
+                        *place = i;
+                    }
+                    n_better += usize::from(similarity > worst);
+                }
+                for &i in better.iter().take(n_better) {
+                    let row = rows + i;
+                    if row >= first
+                        && row < end
+                        && allowed.is_none_or(|allowed| allowed.contains(row))
+                        && let Some(similarity) = similarities.get(i)
+                    {
                         best.offer(row, *similarity);
                     }
                 }
