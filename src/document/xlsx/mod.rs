@@ -341,7 +341,8 @@ mod tests {
         check("<wsDr/>", row);
         let shape = "<wsDr><twoCellAnchor><from><col>3</col><row>0</row></from><sp><txBody><p><r><t>결재</t></r></p><p/></txBody></sp></twoCellAnchor></wsDr>";
         check(shape, ("결재", Some(1)));
-        let problem = "sheet 휴가: text boxes and comments: not read: ill-formed document";
+        let problem =
+            "sheet 휴가: text boxes and comments: not read: damaged XML, read up to byte 6:";
         let (document, warnings) = parse(
             &workbook_with_drawing(&xml, "<wsDr></sp>"),
             &Budget::standard(),

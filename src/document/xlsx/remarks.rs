@@ -6,17 +6,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::Result;
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use anyhow::{Result, bail};
+use quick_xml::events::BytesStart;
 
 use super::binary::{self, SheetLink};
 use crate::document::Budget;
-use crate::document::package::{Package, attribute, entity, flag, for_each_element};
+use crate::document::package::{Package, attribute, flag, for_each_element};
 use crate::document::sheet::Remark;
-
-/// How many events are read between two looks at the clock.
-const EVENTS_PER_TIME_CHECK: usize = 4096;
+use crate::document::xml::{Visit, visit};
 
 /// Name of each sheet → the part that holds it.
 pub(super) fn sheet_parts(package: &mut Package<'_>) -> Result<HashMap<String, String>> {
@@ -120,32 +117,7 @@ enum Role {
     Other,
 }
 
-impl Remarks {
-    fn read(&mut self, xml: &str, budget: &Budget) -> Result<()> {
-        (self.depth, self.left_out) = (0, None);
-        let mut reader = Reader::from_str(xml);
-        let mut n_events = 0_usize;
-        loop {
-            n_events += 1;
-            if n_events.is_multiple_of(EVENTS_PER_TIME_CHECK) {
-                budget.check_time()?;
-            }
-            match reader.read_event()? {
-                Event::Eof => break Ok(()),
-                Event::Start(element) => self.open(&element),
-                Event::Empty(element) => {
-                    self.open(&element);
-                    self.close(element.local_name().as_ref());
-                }
-                Event::End(element) => self.close(element.local_name().as_ref()),
-                Event::Text(text) => self.text(&text.xml10_content()),
-                Event::CData(text) => self.text(&text.xml10_content()),
-                Event::GeneralRef(reference) => self.text(&entity(&reference)),
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
-            }
-        }
-    }
-
+impl Visit for Remarks {
     fn open(&mut self, element: &BytesStart<'_>) {
         self.depth += 1;
         if self.left_out.is_some() {
@@ -210,6 +182,16 @@ impl Remarks {
             Role::Row => self.cell.get_or_insert_default().0 = number(),
             Role::Column => self.cell.get_or_insert_default().1 = number(),
             Role::Other => {}
+        }
+    }
+}
+
+impl Remarks {
+    fn read(&mut self, xml: &str, budget: &Budget) -> Result<()> {
+        (self.depth, self.left_out) = (0, None);
+        match visit(xml, self, budget)? {
+            Some(damage) => bail!("{damage}"),
+            None => Ok(()),
         }
     }
 
