@@ -1,11 +1,12 @@
 //! Spreadsheets (XLSX, XLSM, XLSB; XLS by [`xls`], ODS by [`ods`]) → one record a row, each value beside its column's
-//! name; after a sheet's rows the text of its shapes and its comments.
+//! name; after a sheet's rows the text of its shapes, the words of its charts and its comments.
 //!
 //! Values read as the program shows them where the format can be known: dates, times, percent, thousands. Merged
 //! cells count for every cell they cover; hidden sheets are left out and named; formulas whose result was not saved
-//! are counted in a warning. Rows keep their numbers. Charts are not read.
+//! are counted in a warning. Rows keep their numbers.
 
 mod binary;
+mod chart;
 mod remarks;
 mod xls;
 
