@@ -30,6 +30,7 @@ mod table;
 mod txt;
 mod worker;
 mod xlsx;
+mod xml;
 
 use std::fmt;
 

@@ -6,17 +6,14 @@
 //! numbers, dates, footers, comments, charts, pictures, and text that only the slide's master shows.
 
 use anyhow::{Result, ensure};
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::BytesStart;
 
 use super::flow;
 use super::hwp::numbering::NumberFormat;
 use super::merged_table::{self, Cell};
-use super::package::{Package, attribute, entity, flag, for_each_element, number};
+use super::package::{Package, attribute, flag, for_each_element, number};
+use super::xml::{Visit, visit};
 use super::{Block, BlockKind, Budget, Document, Location, Warning};
-
-/// How many events are read between two looks at the clock.
-const EVENTS_PER_TIME_CHECK: usize = 4096;
 
 /// Most blocks that are read of one presentation. A small file can claim billions.
 const MAX_BLOCKS: usize = 1_000_000;
@@ -202,64 +199,7 @@ struct Paragraph {
     auto_number: Option<(String, u32)>,
 }
 
-impl Shapes {
-    fn new(n_tables: u32) -> Shapes {
-        Shapes {
-            title: Vec::new(),
-            blocks: Vec::new(),
-            problems: Vec::new(),
-            n_tables,
-            n_pictures: 0,
-            is_hidden: false,
-            is_notes: false,
-            role: Role::Text,
-            table: None,
-            paragraph: None,
-            in_text: false,
-            numbers: Default::default(),
-            depth: 0,
-            left_out: None,
-        }
-    }
-
-    /// Reads a part: a slide, its notes, a diagram.
-    fn read(&mut self, xml: &str, budget: &Budget) -> Result<()> {
-        (self.depth, self.left_out) = (0, None);
-        let mut reader = Reader::from_str(xml);
-        let mut n_events = 0_usize;
-        loop {
-            n_events += 1;
-            if n_events.is_multiple_of(EVENTS_PER_TIME_CHECK) {
-                budget.check_time()?;
-            }
-            match reader.read_event() {
-                Ok(Event::Eof) => {
-                    if self.depth > 0 {
-                        self.problems.push("breaks off, text is missing".to_owned());
-                    }
-                    break;
-                }
-                Err(cause) => {
-                    self.problems.push(format!("damaged XML: {cause}"));
-                    break;
-                }
-                Ok(Event::Start(element)) => self.open(&element),
-                Ok(Event::Empty(element)) => {
-                    self.open(&element);
-                    self.close(element.local_name().as_ref());
-                }
-                Ok(Event::End(element)) => self.close(element.local_name().as_ref()),
-                Ok(Event::Text(text)) => self.text(&text.xml10_content()),
-                Ok(Event::CData(text)) => self.text(&text.xml10_content()),
-                Ok(Event::GeneralRef(reference)) => self.text(&entity(&reference)),
-                Ok(Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
-            }
-        }
-        self.end_paragraph();
-        self.end_table();
-        Ok(())
-    }
-
+impl Visit for Shapes {
     fn open(&mut self, element: &BytesStart<'_>) {
         self.depth += 1;
         if self.left_out.is_some() {
@@ -298,6 +238,63 @@ impl Shapes {
             "fld" | "Fallback" => self.left_out = Some(self.depth),
             _ => {}
         }
+    }
+
+    fn close(&mut self, name: &str) {
+        let depth = self.depth;
+        self.depth = depth.saturating_sub(1);
+        if let Some(left_out) = self.left_out {
+            if depth <= left_out {
+                self.left_out = None;
+            }
+            return;
+        }
+        match name {
+            "t" => self.in_text = false,
+            "p" => self.end_paragraph(),
+            "tbl" => self.end_table(),
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        if self.in_text && self.left_out.is_none() {
+            self.add(text);
+        }
+    }
+}
+
+impl Shapes {
+    fn new(n_tables: u32) -> Shapes {
+        Shapes {
+            title: Vec::new(),
+            blocks: Vec::new(),
+            problems: Vec::new(),
+            n_tables,
+            n_pictures: 0,
+            is_hidden: false,
+            is_notes: false,
+            role: Role::Text,
+            table: None,
+            paragraph: None,
+            in_text: false,
+            numbers: Default::default(),
+            depth: 0,
+            left_out: None,
+        }
+    }
+
+    /// Reads a part: a slide, its notes, a diagram.
+    fn read(&mut self, xml: &str, budget: &Budget) -> Result<()> {
+        (self.depth, self.left_out) = (0, None);
+        match visit(xml, self, budget)? {
+            Some(damage) => self.problems.push(damage),
+            None if self.depth > 0 => self.problems.push("breaks off, text is missing".to_owned()),
+            None => {}
+        }
+        self.end_paragraph();
+        self.end_table();
+        Ok(())
     }
 
     fn placeholder_role(&self, placeholder: &BytesStart<'_>) -> Role {
@@ -342,29 +339,6 @@ impl Shapes {
                 table.n_columns += 1;
             }
             _ => {}
-        }
-    }
-
-    fn close(&mut self, name: &str) {
-        let depth = self.depth;
-        self.depth = depth.saturating_sub(1);
-        if let Some(left_out) = self.left_out {
-            if depth <= left_out {
-                self.left_out = None;
-            }
-            return;
-        }
-        match name {
-            "t" => self.in_text = false,
-            "p" => self.end_paragraph(),
-            "tbl" => self.end_table(),
-            _ => {}
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        if self.in_text && self.left_out.is_none() {
-            self.add(text);
         }
     }
 

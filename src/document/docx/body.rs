@@ -7,14 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
-use quick_xml::Reader;
-use quick_xml::escape::resolve_predefined_entity;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::BytesStart;
 
 use super::numbering::Numbering;
 use super::styles::{Styles, number, toggle};
 use crate::document::package::attribute;
 use crate::document::prominence::{Draft, Look};
+use crate::document::xml::{Visit, visit};
 use crate::document::{Block, BlockKind, Budget, Location, Warning, table};
 
 /// Columns that one cell may span; Word allows 63.
@@ -43,6 +42,7 @@ pub(super) fn read(
     context: &mut Context<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(Vec<Draft>, Notes)> {
+    let budget = context.budget;
     let mut story = Story {
         context,
         open: Vec::new(),
@@ -55,45 +55,13 @@ pub(super) fn read(
         has_rendered_breaks: xml.contains("lastRenderedPageBreak"),
         has_pages: false,
         n_tables: 0,
+        is_too_deep: false,
         n_notes: BTreeMap::new(),
         notes: Notes::new(),
     };
-    let mut reader = Reader::from_str(xml);
-    let mut n_events = 0_u32;
-    let mut is_too_deep = false;
-    loop {
-        n_events = n_events.wrapping_add(1);
-        if n_events.is_multiple_of(8192) {
-            story.context.budget.check_time()?;
-        }
-        match reader.read_event() {
-            Ok(Event::Eof) => break,
-            Err(cause) => {
-                warnings.push(Warning(format!(
-                    "damaged XML, read up to byte {}: {cause}",
-                    reader.error_position()
-                )));
-                break;
-            }
-            Ok(Event::Start(element)) => {
-                is_too_deep |= story.open.len() >= story.context.budget.max_depth;
-                story.start(&element);
-            }
-            Ok(Event::Empty(element)) => {
-                story.start(&element);
-                story.end();
-            }
-            Ok(Event::End(_)) => story.end(),
-            Ok(Event::Text(text)) => story.text(&text.xml10_content()),
-            Ok(Event::CData(text)) => story.text(&text.xml10_content()),
-            Ok(Event::GeneralRef(entity)) => match entity.resolve_char_ref() {
-                Ok(Some(c)) => story.text(c.encode_utf8(&mut [0; 4])),
-                _ => story.text(resolve_predefined_entity(&entity).unwrap_or_default()),
-            },
-            Ok(Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
-        }
-    }
-    if is_too_deep {
+    let damage = visit(xml, &mut story, budget)?;
+    warnings.extend(damage.map(Warning));
+    if story.is_too_deep {
         warnings.push(Warning(format!(
             "elements nested deeper than {} were left out",
             story.context.budget.max_depth
@@ -137,6 +105,8 @@ struct Story<'s, 'a> {
     has_rendered_breaks: bool,
     has_pages: bool,
     n_tables: u32,
+    /// Whether something was left out because it is nested too deep.
+    is_too_deep: bool,
     n_notes: BTreeMap<&'static str, u32>,
     notes: Notes,
 }
@@ -186,6 +156,28 @@ struct Row {
     begins_merged: bool,
     /// What the row's only cell holds, to be unwrapped if it is the table's only one.
     drafts: Vec<Draft>,
+}
+
+impl Visit for Story<'_, '_> {
+    fn open(&mut self, element: &BytesStart<'_>) {
+        self.is_too_deep |= self.open.len() >= self.context.budget.max_depth;
+        self.start(element);
+    }
+
+    fn close(&mut self, _: &str) {
+        self.end();
+    }
+
+    fn empty(&mut self, element: &BytesStart<'_>) {
+        self.start(element);
+        self.end();
+    }
+
+    fn text(&mut self, text: &str) {
+        if self.open.last() == Some(&Tag::Text) && self.n_skipped == 0 {
+            self.push_text(text);
+        }
+    }
 }
 
 impl Story<'_, '_> {
@@ -406,12 +398,6 @@ impl Story<'_, '_> {
 
     fn row(&mut self) -> Option<&mut Row> {
         self.tables.last_mut()?.rows.last_mut()
-    }
-
-    fn text(&mut self, text: &str) {
-        if self.open.last() == Some(&Tag::Text) && self.n_skipped == 0 {
-            self.push_text(text);
-        }
     }
 
     /// An element that stands for a character.

@@ -1,14 +1,13 @@
 //! `header.xml` → what paragraphs refer to: shapes, numberings, bullets.
 
 use anyhow::Result;
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::BytesStart;
 
 use super::super::Budget;
 use super::super::hwp::definitions::{CharacterShape, Definitions, Head, ParagraphShape};
 use super::super::hwp::numbering::{Level, NumberFormat, Numbering};
-use super::super::package::{attribute, entity, number};
-use super::section::EVENTS_PER_TIME_CHECK;
+use super::super::package::{attribute, number};
+use super::super::xml::{Visit, visit};
 
 /// Most levels that a numbering has.
 const MAX_LEVELS: usize = 10;
@@ -19,27 +18,7 @@ const MAX_LEVELS: usize = 10;
 /// When the budget's time is used up.
 pub(super) fn read(xml: &str, budget: &Budget) -> Result<Definitions> {
     let mut header = Header::default();
-    let mut reader = Reader::from_str(xml);
-    let mut n_events = 0_usize;
-    while let Ok(event) = reader.read_event() {
-        n_events += 1;
-        if n_events.is_multiple_of(EVENTS_PER_TIME_CHECK) {
-            budget.check_time()?;
-        }
-        match event {
-            Event::Eof => break,
-            Event::Start(element) => header.start(&element),
-            Event::Empty(element) => {
-                header.start(&element);
-                header.end(element.local_name().as_ref());
-            }
-            Event::End(element) => header.end(element.local_name().as_ref()),
-            Event::Text(text) => header.text(&text.xml10_content()),
-            Event::CData(text) => header.text(&text.xml10_content()),
-            Event::GeneralRef(reference) => header.text(&entity(&reference)),
-            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
-        }
-    }
+    visit(xml, &mut header, budget)?;
     Ok(header.definitions)
 }
 
@@ -57,8 +36,8 @@ struct Header {
     in_level: bool,
 }
 
-impl Header {
-    fn start(&mut self, element: &BytesStart<'_>) {
+impl Visit for Header {
+    fn open(&mut self, element: &BytesStart<'_>) {
         match element.local_name().as_ref() {
             "charPr" => {
                 self.character_shape = number(element, "id").unwrap_or(0);
@@ -109,22 +88,7 @@ impl Header {
         }
     }
 
-    fn set_character_shape(&mut self, shape: CharacterShape) {
-        self.last_character_shape = shape;
-        self.definitions
-            .add_character_shape(self.character_shape, shape);
-    }
-
-    fn text(&mut self, text: &str) {
-        if let Some((_, numbering)) = &mut self.numbering
-            && let Some(level) = numbering.levels.last_mut()
-            && self.in_level
-        {
-            level.text.push_str(text);
-        }
-    }
-
-    fn end(&mut self, name: &str) {
+    fn close(&mut self, name: &str) {
         match name {
             "paraHead" => self.in_level = false,
             "paraPr" => self.shape = None,
@@ -135,6 +99,23 @@ impl Header {
             }
             _ => {}
         }
+    }
+
+    fn text(&mut self, text: &str) {
+        if let Some((_, numbering)) = &mut self.numbering
+            && let Some(level) = numbering.levels.last_mut()
+            && self.in_level
+        {
+            level.text.push_str(text);
+        }
+    }
+}
+
+impl Header {
+    fn set_character_shape(&mut self, shape: CharacterShape) {
+        self.last_character_shape = shape;
+        self.definitions
+            .add_character_shape(self.character_shape, shape);
     }
 }
 

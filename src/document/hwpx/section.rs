@@ -1,17 +1,14 @@
 //! The XML of a section → calls of [`Body`], as a stream.
 
 use anyhow::Result;
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::BytesStart;
 
 use super::super::Budget;
 use super::super::hwp::body::{Body, MAX_PARAGRAPHS};
 use super::super::hwp::numbering::NumberFormat;
 use super::super::merged_table::Cell;
-use super::super::package::{attribute, entity, flag, number};
-
-/// How many events are read between two looks at the clock.
-pub(super) const EVENTS_PER_TIME_CHECK: usize = 4096;
+use super::super::package::{attribute, flag, number};
+use super::super::xml::{Visit, visit};
 
 /// Reads one section; returns what could not be read.
 ///
@@ -23,6 +20,8 @@ pub(super) fn read(xml: &str, body: &mut Body<'_>, budget: &Budget) -> Result<Ve
         body,
         depth: 0,
         left_out: None,
+        max_depth: budget.max_depth,
+        is_too_deep: false,
         reading: Reading::Nothing,
         character_shape: 0,
         is_deleted: false,
@@ -31,48 +30,16 @@ pub(super) fn read(xml: &str, body: &mut Body<'_>, budget: &Budget) -> Result<Ve
         is_first_line: true,
     };
     let mut problems = Vec::new();
-    let mut is_too_deep = false;
-    let mut reader = Reader::from_str(xml);
-    let mut n_events = 0_usize;
-    loop {
-        n_events += 1;
-        if n_events.is_multiple_of(EVENTS_PER_TIME_CHECK) {
-            budget.check_time()?;
-        }
-        if section.body.is_full() {
-            problems.push(format!(
-                "only the first {MAX_PARAGRAPHS} paragraphs are read"
-            ));
-            break;
-        }
-        match reader.read_event() {
-            Ok(Event::Eof) => {
-                if section.depth > 0 {
-                    problems.push("breaks off, text is missing".to_owned());
-                }
-                break;
-            }
-            Err(cause) => {
-                let position = reader.error_position();
-                problems.push(format!("damaged XML, read up to byte {position}: {cause}"));
-                break;
-            }
-            Ok(Event::Start(element)) => {
-                is_too_deep |= !section.open(&element, budget.max_depth);
-            }
-            Ok(Event::Empty(element)) => {
-                is_too_deep |= !section.open(&element, budget.max_depth);
-                section.close(element.local_name().as_ref());
-            }
-            Ok(Event::End(element)) => section.close(element.local_name().as_ref()),
-            Ok(Event::Text(text)) => section.text(&text.xml10_content()),
-            Ok(Event::CData(text)) => section.text(&text.xml10_content()),
-            Ok(Event::GeneralRef(reference)) => section.text(&entity(&reference)),
-            Ok(Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
-        }
+    match visit(xml, &mut section, budget)? {
+        Some(damage) => problems.push(damage),
+        None if section.is_full() => problems.push(format!(
+            "only the first {MAX_PARAGRAPHS} paragraphs are read"
+        )),
+        None if section.depth > 0 => problems.push("breaks off, text is missing".to_owned()),
+        None => {}
     }
     section.body.close(0);
-    if is_too_deep {
+    if section.is_too_deep {
         let max_depth = budget.max_depth;
         problems.push(format!(
             "elements nested deeper than {max_depth} are left out"
@@ -88,6 +55,9 @@ struct Section<'b, 'd> {
     depth: u32,
     /// The depth of an element whose content is left out, while it is open.
     left_out: Option<u32>,
+    max_depth: usize,
+    /// Whether something was left out because it is nested deeper than that.
+    is_too_deep: bool,
     reading: Reading,
     /// The character shape of the run that is open.
     character_shape: u32,
@@ -108,21 +78,70 @@ enum Reading {
     Equation,
 }
 
-impl Section<'_, '_> {
-    /// An element begins; `false` where it is left out because it is nested too deep.
-    fn open(&mut self, element: &BytesStart<'_>, max_depth: usize) -> bool {
+impl Visit for Section<'_, '_> {
+    fn open(&mut self, element: &BytesStart<'_>) {
         self.depth += 1;
         if self.left_out.is_some() {
-            return true;
+            return;
         }
-        if usize::try_from(self.depth).is_ok_and(|depth| depth > max_depth) {
+        if usize::try_from(self.depth).is_ok_and(|depth| depth > self.max_depth) {
             self.left_out = Some(self.depth);
-            return false;
+            self.is_too_deep = true;
+            return;
         }
         self.start(element);
-        true
     }
 
+    fn close(&mut self, name: &str) {
+        let depth = self.depth;
+        self.depth = depth.saturating_sub(1);
+        if let Some(left_out) = self.left_out {
+            if depth <= left_out {
+                self.left_out = None;
+            }
+            return;
+        }
+        match name {
+            "t" | "mainText" | "script" => self.reading = Reading::Nothing,
+            "subText" => {
+                self.body.text(")");
+                self.reading = Reading::Nothing;
+            }
+            "autoNum" => {
+                if let Some(number) = self.auto_number.take() {
+                    self.body.text(&number.to_string());
+                }
+            }
+            "p" => self.is_deleted = false,
+            _ => {}
+        }
+        self.body.close(depth);
+    }
+
+    fn text(&mut self, text: &str) {
+        if self.left_out.is_some() || self.is_deleted {
+            return;
+        }
+        match self.reading {
+            Reading::Nothing => {}
+            Reading::Paragraph => {
+                // Hancom's own character for the first syllable of its word processor's name.
+                if !text.trim().is_empty() {
+                    self.body.look(self.character_shape);
+                }
+                self.body
+                    .text(&text.replace('\u{F53A}', "\u{1112}\u{119E}\u{11AB}"));
+            }
+            Reading::Equation => self.body.equation_script(text),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.body.is_full()
+    }
+}
+
+impl Section<'_, '_> {
     fn start(&mut self, element: &BytesStart<'_>) {
         let body = &mut *self.body;
         let depth = self.depth;
@@ -204,50 +223,6 @@ impl Section<'_, '_> {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn close(&mut self, name: &str) {
-        let depth = self.depth;
-        self.depth = depth.saturating_sub(1);
-        if let Some(left_out) = self.left_out {
-            if depth <= left_out {
-                self.left_out = None;
-            }
-            return;
-        }
-        match name {
-            "t" | "mainText" | "script" => self.reading = Reading::Nothing,
-            "subText" => {
-                self.body.text(")");
-                self.reading = Reading::Nothing;
-            }
-            "autoNum" => {
-                if let Some(number) = self.auto_number.take() {
-                    self.body.text(&number.to_string());
-                }
-            }
-            "p" => self.is_deleted = false,
-            _ => {}
-        }
-        self.body.close(depth);
-    }
-
-    fn text(&mut self, text: &str) {
-        if self.left_out.is_some() || self.is_deleted {
-            return;
-        }
-        match self.reading {
-            Reading::Nothing => {}
-            Reading::Paragraph => {
-                // Hancom's own character for the first syllable of its word processor's name.
-                if !text.trim().is_empty() {
-                    self.body.look(self.character_shape);
-                }
-                self.body
-                    .text(&text.replace('\u{F53A}', "\u{1112}\u{119E}\u{11AB}"));
-            }
-            Reading::Equation => self.body.equation_script(text),
         }
     }
 }

@@ -18,8 +18,8 @@ use super::objects;
 const ELEMENT: &[u8] = b"StructElem";
 
 /// How much larger than it is stored an object stream may be to be unpacked here. What is unpacked stays in memory until
-/// the file is read, and object streams mostly grow five- to tenfold.
-const MAX_GROWTH: usize = 32;
+/// the file is read, and object streams grow four- to fifteenfold.
+const MAX_GROWTH: usize = 16;
 
 /// A file's bytes for lopdf, and where in them elements begin.
 pub(super) struct Hidden<'a> {

@@ -1,11 +1,12 @@
 //! Spreadsheets (XLSX, XLSM, XLSB; XLS by [`xls`], ODS by [`ods`]) → one record a row, each value beside its column's
-//! name; after a sheet's rows the text of its shapes and its comments.
+//! name; after a sheet's rows the text of its shapes, the words of its charts and its comments.
 //!
 //! Values read as the program shows them where the format can be known: dates, times, percent, thousands. Merged
 //! cells count for every cell they cover; hidden sheets are left out and named; formulas whose result was not saved
-//! are counted in a warning. Rows keep their numbers. Charts are not read.
+//! are counted in a warning. Rows keep their numbers.
 
 mod binary;
+mod chart;
 mod remarks;
 mod xls;
 
@@ -341,7 +342,8 @@ mod tests {
         check("<wsDr/>", row);
         let shape = "<wsDr><twoCellAnchor><from><col>3</col><row>0</row></from><sp><txBody><p><r><t>결재</t></r></p><p/></txBody></sp></twoCellAnchor></wsDr>";
         check(shape, ("결재", Some(1)));
-        let problem = "sheet 휴가: text boxes and comments: not read: ill-formed document";
+        let problem =
+            "sheet 휴가: text boxes and comments: not read: damaged XML, read up to byte 6:";
         let (document, warnings) = parse(
             &workbook_with_drawing(&xml, "<wsDr></sp>"),
             &Budget::standard(),

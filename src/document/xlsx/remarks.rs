@@ -1,22 +1,20 @@
-//! What stands on a sheet beside its cells → [`Remark`]s: text boxes and other shapes with text, diagrams (SmartArt),
-//! comments and the threads that newer programs make of them.
+//! What stands on a sheet beside its cells → [`Remark`]s: text boxes and other shapes with text, diagrams (SmartArt), the
+//! words of charts, comments and the threads that newer programs make of them.
 //!
-//! A shape's cell is the one under its upper left corner. Hidden shapes, charts, pictures and form controls of the old
-//! kind (VML) are left out, and so is the copy of a thread that is stored as a comment for older programs.
+//! A shape's cell is the one under its upper left corner. Hidden shapes, pictures and form controls of the old kind (VML)
+//! are left out, and so is the copy of a thread that is stored as a comment for older programs.
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::Result;
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use anyhow::{Result, bail};
+use quick_xml::events::BytesStart;
 
 use super::binary::{self, SheetLink};
+use super::chart;
 use crate::document::Budget;
-use crate::document::package::{Package, attribute, entity, flag, for_each_element};
+use crate::document::package::{Package, attribute, flag, for_each_element};
 use crate::document::sheet::Remark;
-
-/// How many events are read between two looks at the clock.
-const EVENTS_PER_TIME_CHECK: usize = 4096;
+use crate::document::xml::{Visit, visit};
 
 /// Name of each sheet → the part that holds it.
 pub(super) fn sheet_parts(package: &mut Package<'_>) -> Result<HashMap<String, String>> {
@@ -68,15 +66,21 @@ pub(super) fn read(package: &mut Package<'_>, part: &str, budget: &Budget) -> Re
             }
             let xml = package.read_xml(&link.target)?.unwrap_or_default();
             remarks.read(&xml, budget)?;
-            let diagrams = std::mem::take(&mut remarks.diagrams);
-            if diagrams.is_empty() {
+            let drawings = std::mem::take(&mut remarks.drawings);
+            if drawings.is_empty() {
                 continue;
             }
             let links = package.relationships(&link.target)?;
-            for (id, cell) in diagrams {
-                if let Some(link) = links.iter().find(|link| link.id == id) {
-                    let xml = package.read_xml(&link.target)?.unwrap_or_default();
-                    remarks.cell = cell;
+            for drawing in drawings {
+                let Some(link) = links.iter().find(|link| link.id == drawing.id) else {
+                    continue;
+                };
+                let xml = package.read_xml(&link.target)?.unwrap_or_default();
+                remarks.cell = drawing.cell;
+                if drawing.is_chart {
+                    remarks.text = Some(chart::words(&xml, budget)?);
+                    remarks.end_remark();
+                } else {
                     remarks.read(&xml, budget)?;
                 }
             }
@@ -96,8 +100,8 @@ pub(super) fn read(package: &mut Package<'_>, part: &str, budget: &Budget) -> Re
 #[derive(Default)]
 struct Remarks {
     done: Vec<Remark>,
-    /// Diagrams: the link to each one's data, and its cell.
-    diagrams: Vec<(String, Option<(u32, u32)>)>,
+    /// Diagrams and charts, which are parts of their own.
+    drawings: Vec<Drawing>,
     /// Row and column of the shape or comment that is open.
     cell: Option<(u32, u32)>,
     /// Its text, while it is open.
@@ -111,6 +115,14 @@ struct Remarks {
     left_out: Option<usize>,
 }
 
+/// A drawing with a part of its own.
+struct Drawing {
+    /// The link to the part.
+    id: String,
+    cell: Option<(u32, u32)>,
+    is_chart: bool,
+}
+
 #[derive(Default)]
 enum Role {
     Text,
@@ -120,32 +132,7 @@ enum Role {
     Other,
 }
 
-impl Remarks {
-    fn read(&mut self, xml: &str, budget: &Budget) -> Result<()> {
-        (self.depth, self.left_out) = (0, None);
-        let mut reader = Reader::from_str(xml);
-        let mut n_events = 0_usize;
-        loop {
-            n_events += 1;
-            if n_events.is_multiple_of(EVENTS_PER_TIME_CHECK) {
-                budget.check_time()?;
-            }
-            match reader.read_event()? {
-                Event::Eof => break Ok(()),
-                Event::Start(element) => self.open(&element),
-                Event::Empty(element) => {
-                    self.open(&element);
-                    self.close(element.local_name().as_ref());
-                }
-                Event::End(element) => self.close(element.local_name().as_ref()),
-                Event::Text(text) => self.text(&text.xml10_content()),
-                Event::CData(text) => self.text(&text.xml10_content()),
-                Event::GeneralRef(reference) => self.text(&entity(&reference)),
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
-            }
-        }
-    }
-
+impl Visit for Remarks {
     fn open(&mut self, element: &BytesStart<'_>) {
         self.depth += 1;
         if self.left_out.is_some() {
@@ -166,9 +153,14 @@ impl Remarks {
             "br" => self.add("\n"),
             // A shape's properties stand two levels below it.
             "cNvPr" if flag(element, "hidden") => self.left_out = self.depth.checked_sub(2),
-            "relIds" => {
-                let id = attribute(element, "dm").unwrap_or_default();
-                self.diagrams.push((id, self.cell));
+            name @ ("relIds" | "chart") => {
+                let is_chart = name == "chart";
+                let id = attribute(element, if is_chart { "id" } else { "dm" });
+                self.drawings.push(Drawing {
+                    id: id.unwrap_or_default(),
+                    cell: self.cell,
+                    is_chart,
+                });
             }
             // What older programs show instead; where a comment's box stands; how a word is pronounced.
             "Fallback" | "commentPr" | "rPh" => self.left_out = Some(self.depth),
@@ -189,13 +181,7 @@ impl Remarks {
             "from" => self.in_corner = false,
             "row" | "col" | "t" | "text" => self.role = Role::Other,
             "p" => self.add("\n"),
-            "comment" | "threadedComment" | "txBody" | "pt" => {
-                let text = self.text.take().unwrap_or_default();
-                if !text.trim().is_empty() {
-                    let cell = self.cell;
-                    self.done.push(Remark { cell, text });
-                }
-            }
+            "comment" | "threadedComment" | "txBody" | "pt" => self.end_remark(),
             _ => {}
         }
     }
@@ -210,6 +196,24 @@ impl Remarks {
             Role::Row => self.cell.get_or_insert_default().0 = number(),
             Role::Column => self.cell.get_or_insert_default().1 = number(),
             Role::Other => {}
+        }
+    }
+}
+
+impl Remarks {
+    fn read(&mut self, xml: &str, budget: &Budget) -> Result<()> {
+        (self.depth, self.left_out) = (0, None);
+        match visit(xml, self, budget)? {
+            Some(damage) => bail!("{damage}"),
+            None => Ok(()),
+        }
+    }
+
+    fn end_remark(&mut self) {
+        let text = self.text.take().unwrap_or_default();
+        if !text.trim().is_empty() {
+            let cell = self.cell;
+            self.done.push(Remark { cell, text });
         }
     }
 
@@ -324,8 +328,15 @@ mod tests {
             ]
             .concat(),
         );
-        let of_drawing = links(&link("r5", "diagramData", "../diagrams/data.xml"));
-        let drawing = "<wsDr><oneCellAnchor><from><col>2</col><row>5</row></from><graphicFrame><relIds xmlns:r='r' r:dm='r5'/></graphicFrame></oneCellAnchor></wsDr>";
+        let of_drawing = links(
+            &[
+                link("r5", "diagramData", "../diagrams/data.xml"),
+                link("r6", "chart", "../charts/chart1.xml"),
+            ]
+            .concat(),
+        );
+        let drawing = "<wsDr><oneCellAnchor><from><col>2</col><row>5</row></from><graphicFrame><relIds xmlns:r='r' r:dm='r5'/></graphicFrame></oneCellAnchor><oneCellAnchor><from><col>3</col><row>7</row></from><graphicFrame><chart xmlns:r='r' r:id='r6'/></graphicFrame></oneCellAnchor></wsDr>";
+        let chart = "<chartSpace><title><t>추이</t></title></chartSpace>";
         let diagram = format!(
             "<dataModel><pt><t>{}</t></pt><pt><t>{}</t></pt></dataModel>",
             text("신청"),
@@ -350,6 +361,7 @@ mod tests {
         let thread = "<ThreadedComments><threadedComment ref='A1'><text>질문</text></threadedComment><threadedComment ref='A1'><text>답</text></threadedComment></ThreadedComments>";
         let mut parts = parts.map(|(name, xml)| (name, xml.as_bytes())).to_vec();
         parts.push(("xl/t.xml", thread.as_bytes()));
+        parts.push(("xl/charts/chart1.xml", chart.as_bytes()));
         let bytes = zipped(&parts);
         let budget = Budget::standard();
         let mut package = Package::open(&bytes, &budget).unwrap();
@@ -359,6 +371,7 @@ mod tests {
         let expected = [
             (Some((5, 2)), "신청"),
             (Some((5, 2)), "승인"),
+            (Some((7, 3)), "추이"),
             (Some((1, 0)), "메모"),
             (Some((0, 0)), "질문"),
             (Some((0, 0)), "답"),
