@@ -1,14 +1,17 @@
 //! Do the passages hold the answer? One decision for every generator, made before any text is written.
 //!
-//! A similarity threshold alone fails both ways: a question about 병가 is very similar to passages about 휴직. So two things
-//! are weighed, both of the best hit: how much of what the question's words tell stands there, and how far it says them
-//! in whatever words ([`crate::alignment`]; the built-in embedder is trained to tell an aligned passage from a threshold).
-//! And one decides alone: a word that tells more than the rest together and does not stand there.
+//! A similarity threshold alone fails both ways: a question about 병가 is very similar to passages about 휴직. So three things
+//! are weighed, all of the best hit: how much of what the question's words tell stands there, how much the one word tells
+//! that is missed most, and how far the hit says the words in whatever words ([`crate::alignment`]; the built-in embedder is
+//! trained to tell an aligned passage from a threshold).
 //!
 //! The weights are a logistic regression over thirteen sets of Korean questions, each set of equal weight: about welfare
 //! programmes, encyclopaedia facts and statutes as large and as small folders, about encyclopaedia articles in the words of
 //! exams, and everyday questions about statutes and office documents; with passages that are there, with passages removed,
-//! and with near misses written by hand. FIGURES
+//! and with near misses written by hand. At the threshold 10 % of answerable questions are refused (none to 28 % of a set,
+//! most where people ask in everyday or translated words); F1 of refusals is .70 on average, .95 where whole articles are
+//! removed, .47 and .50 for the near misses. The cosine of question and passage in place of the alignment tells less of
+//! everyday questions (areas under the curve .67 to .72, with alignment .68 to .76) and more of translated ones.
 
 use anyhow::Result;
 
@@ -18,16 +21,14 @@ use crate::index::{Reader, lexical};
 use crate::question::{self, Question};
 use crate::retrieval::{Retrieval, inverse_document_frequency};
 
-const COVERAGE_WEIGHT: f32 = 2.4;
-const ALIGNMENT_WEIGHT: f32 = 7.4;
-const BIAS: f32 = -5.6;
+const COVERAGE_WEIGHT: f32 = 2.0;
+const ALIGNMENT_WEIGHT: f32 = 7.8;
+const MISSING_WEIGHT: f32 = -1.9;
+const BIAS: f32 = -5.2;
 
 /// Log-odds from which a question counts as answerable. Below even: refusing what could be answered costs a user more
 /// than a quote that he sees to be beside the point.
-const MIN_LOG_ODDS: f32 = -0.9;
-
-/// A word of the question that tells more than this share of it must stand in the best hit.
-const MAX_MISSING: f32 = 0.55;
+const MIN_LOG_ODDS: f32 = -0.8;
 
 /// A cross-encoder has read question and passage together; where one is used, its even odds decide.
 const MIN_RERANKED: f32 = 0.5;
@@ -86,11 +87,13 @@ pub fn judge(
     {
         (judgement.missing, judgement.missing_weight) = (Some(word.clone()), lacking);
     }
-    let log_odds =
-        COVERAGE_WEIGHT * judgement.coverage + ALIGNMENT_WEIGHT * judgement.alignment + BIAS;
+    let log_odds = COVERAGE_WEIGHT * judgement.coverage
+        + ALIGNMENT_WEIGHT * judgement.alignment
+        + MISSING_WEIGHT * judgement.missing_weight
+        + BIAS;
     judgement.answerable = match retrieval.reranked {
         Some(similarity) => similarity >= MIN_RERANKED,
-        None => log_odds >= MIN_LOG_ODDS && judgement.missing_weight <= MAX_MISSING,
+        None => log_odds >= MIN_LOG_ODDS,
     };
     Ok(judgement)
 }
