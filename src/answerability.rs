@@ -188,7 +188,6 @@ impl Haystack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alignment::Alignment;
     use crate::embedding::static_embedding::builtin;
 
     #[test]
