@@ -33,7 +33,8 @@ const ALIGNED: usize = 40;
 const ALIGNMENT_WEIGHT: f32 = 0.6;
 
 /// Added to the fused score of chunks whose section is called just what is asked for: 제3조(휴직기간) for "휴직 기간에 대하여
-/// 알려줘". As much as lies between the best of forty candidates and the middling.
+/// 알려줘", where otherwise any passage that says both words may come first. Chosen by that example: no figure of 500 welfare
+/// questions and of 500 about statutes changes, because questions of sets say more than a title.
 const TITLE_BONUS: f32 = 1.0;
 
 /// k1 + 1 of BM25 as SQLite's FTS5 computes it (k1 = 1.2): what a term's weight tends to as it is repeated.
