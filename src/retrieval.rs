@@ -266,29 +266,14 @@ fn prefer_titled(
     candidates: &mut [Candidate],
     chunks: &HashMap<ChunkId, StoredChunk>,
 ) {
-    let asked = question.words.concat();
     for candidate in candidates {
         let title = chunks
             .get(&candidate.id)
             .and_then(|chunk| chunk.chunk.path.last());
-        if title.is_some_and(|title| is_titled(title, &asked)) {
+        if title.is_some_and(|title| question.is_title(title)) {
             candidate.fused += TITLE_BONUS;
         }
     }
-}
-
-/// Whether a heading is just these words, whatever its number and spacing.
-fn is_titled(title: &str, asked: &str) -> bool {
-    let title: String = title
-        .chars()
-        .filter(|character| character.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect();
-    let is_number =
-        |character: char| character.is_numeric() || "제편장절관조의".contains(character);
-    title
-        .strip_suffix(asked)
-        .is_some_and(|number| !asked.is_empty() && number.chars().all(is_number))
 }
 
 /// Best first.
@@ -371,20 +356,6 @@ mod tests {
     fn a_leg_that_cannot_tell_has_no_say() {
         let fused = fused(&[0.5, 0.5], &[1.0, 3.0]);
         assert!(fused[1] > fused[0]);
-    }
-
-    #[test]
-    fn a_section_may_be_called_what_is_asked_for() {
-        let check = |title: &str, asked: &str, expected: bool| {
-            assert_eq!(is_titled(title, asked), expected, "{title}, {asked}");
-        };
-        check("제3조(휴직기간)", "휴직기간", true);
-        check("제3조의2 (휴직 기간)", "휴직기간", true);
-        check("3. 휴직 기간", "휴직기간", true);
-        check("VPN 신청", "vpn신청", true);
-        check("제8조(휴직기간의 연장)", "휴직기간", false);
-        check("제3조(육아휴직기간)", "휴직기간", false);
-        check("제3조", "", false);
     }
 
     #[test]

@@ -24,6 +24,14 @@ fn one_command_reads_the_folder_and_answers_with_sources() {
 }
 
 #[test]
+fn a_bare_title_is_answered_from_its_section() {
+    let run = Bench::with_documents()
+        .run(&["ask", "--docs", "docs", "휴직 기간"])
+        .expect(0);
+    run.prints("육아휴직").prints("제3조(휴직기간)");
+}
+
+#[test]
 fn parental_leave_is_answered_from_the_rule() {
     let bench = Bench::with_documents();
     let answer = bench

@@ -116,17 +116,26 @@ impl Extract {
             let whole = coverage(&prompt.word_weights, &Haystack::new(read));
             #[expect(clippy::cast_precision_loss, reason = "labels are small")]
             let rank = 1.0 / piece.passage.label as f32;
+            let is_titled = piece
+                .passage
+                .path
+                .last()
+                .is_some_and(|title| prompt.question.is_title(title));
             let met = expected.iter().filter(|one| one.is_met_by(piece.text));
             piece.merit = 0.1 * own
                 + 0.45 * whole
                 + 1.2 * meaning
                 + aligned
                 + 0.08 * rank
+                + if is_titled { TITLED_MERIT } else { 0.0 }
                 + met.map(|one| merit_of(*one)).sum::<f32>();
         }
         Ok(())
     }
 }
+
+/// What pieces of a section are the better for that is called just what is asked for: a search puts it first, too.
+const TITLED_MERIT: f32 = 0.5;
 
 /// What a piece is the better for when it holds what the question asks for.
 fn merit_of(expectation: Expectation) -> f32 {
