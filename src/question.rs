@@ -419,22 +419,6 @@ impl Question {
             self.words.join(" ")
         }
     }
-
-    /// Whether a heading is just what is asked for, whatever its number and spacing: 제3조(휴직기간) of "휴직 기간 알려줘".
-    #[must_use]
-    pub fn is_title(&self, heading: &str) -> bool {
-        let asked = self.words.concat();
-        let heading: String = heading
-            .chars()
-            .filter(|character| character.is_alphanumeric())
-            .flat_map(char::to_lowercase)
-            .collect();
-        let is_number =
-            |character: char| character.is_numeric() || "제편장절관조의".contains(character);
-        heading
-            .strip_suffix(&asked)
-            .is_some_and(|number| !asked.is_empty() && number.chars().all(is_number))
-    }
 }
 
 fn words(lower: &str) -> Vec<String> {
@@ -470,20 +454,6 @@ fn strip_tail(word: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_heading_may_be_just_what_is_asked_for() {
-        let check = |heading: &str, question: &str, expected: bool| {
-            let question = Question::parse(question).unwrap();
-            assert_eq!(question.is_title(heading), expected, "{heading}");
-        };
-        check("제3조(휴직기간)", "휴직 기간에 대하여 알려줘", true);
-        check("제3조의2 (휴직 기간)", "휴직 기간", true);
-        check("3. 휴직 기간", "휴직기간 알려줘", true);
-        check("VPN 신청", "vpn 신청", true);
-        check("제8조(휴직기간의 연장)", "휴직 기간", false);
-        check("제3조(육아휴직기간)", "휴직 기간", false);
-    }
 
     #[test]
     fn words_that_carry_meaning() {

@@ -94,7 +94,14 @@ pub(crate) fn measure(
                 sum(&nearest, &bm25, 0.3),
                 sum(&nearest, &bm25, 0.5),
                 sum(&dense, &bm25, 0.5),
-                aligned(embedder, &question.question, &nearest, &bm25, &unit_texts)?,
+                aligned(
+                    embedder,
+                    set,
+                    &question.question,
+                    &nearest,
+                    &bm25,
+                    &unit_texts,
+                )?,
             ]
             .iter()
             .map(|scores| rank(scores, &wanted))
@@ -108,9 +115,11 @@ pub(crate) fn measure(
         .collect())
 }
 
-/// As `ragq::retrieval` ranks: the best hundred of each leg, fused; the best forty of these compared word by word.
+/// As `ragq::retrieval` ranks: the best hundred of each leg, fused; the best forty of these compared word by word, their
+/// titles too.
 fn aligned(
     embedder: &dyn Embed,
+    set: &QuestionSet,
     question: &str,
     dense: &[f32],
     bm25: &[f32],
@@ -121,23 +130,26 @@ fn aligned(
     candidates.sort_unstable();
     candidates.dedup();
     let of = |scores: &[f32]| -> Vec<f32> { candidates.iter().map(|at| scores[*at]).collect() };
-    let fused = sum(&of(dense), &of(bm25), 0.5);
+    let fused = sum(&of(dense), &of(bm25), 0.45);
     let query = embedder.embed_query(question)?;
     let kept = best(&fused, 40);
     let mut scores = vec![f32::MIN; dense.len()];
     let Some(mut alignment) = embedder.alignment(question)? else {
         return Ok(scores);
     };
-    let mut aligned = Vec::new();
+    let (mut aligned, mut titled) = (Vec::new(), Vec::new());
     for at in &kept {
         let dot = |v: &[f32]| v.iter().zip(&query).map(|(a, b)| a * b).sum::<f32>();
         let nearest = units[candidates[*at]]
             .iter()
             .max_by(|a, b| dot(a.1).total_cmp(&dot(b.1)));
         aligned.push(alignment.of(nearest.map_or("", |unit| unit.0))?);
+        titled.push(alignment.of_heading(&set.passages[candidates[*at]].title)?);
     }
-    for (at, z) in kept.iter().zip(standardised(&aligned)) {
-        scores[candidates[*at]] = fused[*at] + 0.6 * z;
+    let titled: Vec<f32> = titled.into_iter().map(Option::unwrap_or_default).collect();
+    let titled = standardised(&titled);
+    for ((at, text), title) in kept.iter().zip(standardised(&aligned)).zip(titled) {
+        scores[candidates[*at]] = fused[*at] + text + 0.6 * title;
     }
     Ok(scores)
 }

@@ -97,13 +97,13 @@ struct Arguments {
     question_share: f32,
     #[arg(long, default_value_t = 0.06)]
     similarity_share: f32,
-    #[arg(long, default_value_t = 0.04)]
+    #[arg(long, default_value_t = 0.1)]
     wording_share: f32,
     /// Share of pairs from the questions written for this.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.6)]
     asked_share: f32,
     /// Articles of one law that stand in a batch together, as hard negatives of each other.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 1)]
     neighbours: usize,
     #[arg(long, default_value_t = 1)]
     seed: u64,

@@ -116,26 +116,17 @@ impl Extract {
             let whole = coverage(&prompt.word_weights, &Haystack::new(read));
             #[expect(clippy::cast_precision_loss, reason = "labels are small")]
             let rank = 1.0 / piece.passage.label as f32;
-            let is_titled = piece
-                .passage
-                .path
-                .last()
-                .is_some_and(|title| prompt.question.is_title(title));
             let met = expected.iter().filter(|one| one.is_met_by(piece.text));
             piece.merit = 0.1 * own
                 + 0.45 * whole
                 + 1.2 * meaning
                 + aligned
                 + 0.08 * rank
-                + if is_titled { TITLED_MERIT } else { 0.0 }
                 + met.map(|one| merit_of(*one)).sum::<f32>();
         }
         Ok(())
     }
 }
-
-/// What pieces of a section are the better for that is called just what is asked for: a search puts it first, too.
-const TITLED_MERIT: f32 = 0.5;
 
 /// What a piece is the better for when it holds what the question asks for.
 fn merit_of(expectation: Expectation) -> f32 {
@@ -199,17 +190,13 @@ fn select<'a>(prompt: &Prompt, pieces: Vec<Piece<'a>>) -> Vec<Piece<'a>> {
     };
     let overview = is_overview(prompt);
     let best_piece = &pieces[best];
-    if overview || best_piece.announces {
-        let from = if best_piece.announces { best } else { 0 };
-        let of_section =
-            |at: &usize| *at >= from && pieces[*at].passage.label == best_piece.passage.label;
-        order.retain(of_section);
-    }
     if overview {
         // The section that was asked for, in its own order.
+        order.retain(|at| pieces[*at].passage.label == pieces[0].passage.label);
         order.sort_unstable();
     } else if best_piece.announces {
         // The lead-in first, then what it announces, best first.
+        order.retain(|at| *at >= best && pieces[*at].passage.label == best_piece.passage.label);
         order.sort_by_key(|at| *at != best);
     }
     let max_chars = if overview {

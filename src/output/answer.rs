@@ -138,11 +138,13 @@ impl Output {
             )
         });
         self.stderr(&format!(
-            "words: {}\nanswerable: {} · coverage {:.2} · alignment {:.2}{missing}",
+            "words: {}\nanswerable: {} · coverage {:.2} · alignment {:.2} · heading {:.2} · sentence {:.2}{missing}",
             asked.question.words.join(" · "),
             judgement.answerable,
             judgement.coverage,
             judgement.alignment,
+            judgement.heading,
+            judgement.sentence,
         ));
         for (rank, hit) in asked.retrieval.hits.iter().enumerate() {
             self.stderr(&super::search::explained(rank + 1, hit));
