@@ -69,4 +69,5 @@ pub mod hint;
 
 pub mod sentence;
 
+mod normalisation;
 mod simd;

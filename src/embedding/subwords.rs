@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use unicode_normalization::UnicodeNormalization;
+use crate::normalisation::normalised;
 
 /// Number of hash buckets for what the vocabulary does not hold. Vectors of buckets are computed, not stored, so
 /// the number costs nothing; at this one, two of a passage's unknown words rarely share a bucket.
@@ -154,7 +154,7 @@ pub enum WordClass {
 pub fn for_each_word(text: &str, mut visit: impl FnMut(WordClass, &str)) {
     let mut word = String::new();
     let mut class = None;
-    for c in text.nfkc().flat_map(char::to_lowercase) {
+    for c in normalised(text).chars() {
         let next = class_of(c);
         if next != class {
             if let Some(class) = class {
@@ -219,6 +219,8 @@ impl Hasher for Fnv1a {
 
 #[cfg(test)]
 mod tests {
+    use unicode_normalization::UnicodeNormalization;
+
     use super::*;
 
     #[test]

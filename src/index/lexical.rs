@@ -6,7 +6,7 @@
 //! NFKC and lower case. There is no dictionary and no stemming; both sides of the search go through [`terms`], so
 //! changing it means reading every document again.
 
-use unicode_normalization::UnicodeNormalization;
+use crate::normalisation::normalised;
 
 /// Particles that end a word, longest first within each length class, so that `에서는` goes before `는`.
 const PARTICLES: [&str; 58] = [
@@ -73,7 +73,7 @@ const PARTICLES: [&str; 58] = [
 /// The terms of a text, in order, repeated as often as they occur.
 #[must_use]
 pub fn terms(text: &str) -> Vec<String> {
-    let text: Vec<char> = text.nfkc().flat_map(char::to_lowercase).collect();
+    let text: Vec<char> = normalised(text).chars().collect();
     let mut terms = Vec::with_capacity(text.len() * 2);
     let mut rest = text.as_slice();
     while let Some(&first) = rest.first() {
@@ -197,6 +197,8 @@ fn without_particle(word: &[char]) -> &[char] {
 
 #[cfg(test)]
 mod tests {
+    use unicode_normalization::UnicodeNormalization;
+
     use super::*;
 
     #[test]
