@@ -11,9 +11,9 @@ const FLOORS: &[(&str, f64)] = &[
     ("hit_at_1", 0.92),
     ("hit_at_5", 0.98),
     ("mrr", 0.95),
-    ("answer_containment", 0.70),
+    ("answer_containment", 0.74),
     ("refusal_precision", 0.52),
-    ("refusal_recall", 0.70),
+    ("refusal_recall", 0.75),
     ("citation_correctness", 0.95),
     ("citations_verified", 1.0),
 ];
