@@ -30,6 +30,9 @@ const HEADING_WEIGHT: f32 = 0.8;
 const SENTENCE_WEIGHT: f32 = 2.9;
 const BIAS: f32 = -3.9;
 
+/// A word that takes less of the question away is not missing.
+const MIN_MISSING: f32 = 0.01;
+
 /// What stands for the alignment of a heading where there is none: about the mean of those of best hits.
 const USUAL_HEADING: f32 = 0.6;
 
@@ -96,7 +99,8 @@ pub fn judge(
         let said = alignment.of_heading(sentence)?.unwrap_or_default();
         judgement.sentence = judgement.sentence.max(said);
     }
-    if let Some((word, lacking)) = alignment.least_said(&text)? {
+    let least_said = alignment.least_said(&text)?;
+    if let Some((word, lacking)) = least_said.filter(|(_, lacking)| *lacking >= MIN_MISSING) {
         (judgement.missing, judgement.missing_weight) = (Some(word.to_string()), lacking);
     }
     let text = Haystack::new(&format!("{}\n{text}", best.chunk.source));

@@ -9,30 +9,24 @@ use unicode_normalization::UnicodeNormalization;
 pub(crate) fn normalised(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(odd) = rest.find(|character| !is_plain(character)) {
-        let behind = &rest[odd..];
-        let end = behind
-            .find(is_plain)
-            .map_or(rest.len(), |n_bytes| odd + n_bytes);
+    while let Some(n_plain) = rest.find(|character| !is_plain(character)) {
+        let (plain, behind) = rest.split_at(n_plain);
+        let n_odd = behind.find(is_plain).unwrap_or(behind.len());
         // A mark or a final consonant changes the character before it.
-        let start = rest[..odd].char_indices().last().map_or(0, |(at, _)| at);
-        push_lowered(&rest[..start], &mut out);
-        out.extend(rest[start..end].nfkc().flat_map(char::to_lowercase));
-        rest = &rest[end..];
+        let n_kept = plain.char_indices().last().map_or(0, |(at, _)| at);
+        let (kept, stretch) = rest.split_at(n_kept);
+        let (stretch, after) = stretch.split_at(n_plain - n_kept + n_odd);
+        out.push_str(&kept.to_ascii_lowercase());
+        out.extend(stretch.nfkc().flat_map(char::to_lowercase));
+        rest = after;
     }
-    push_lowered(rest, &mut out);
+    out.push_str(&rest.to_ascii_lowercase());
     out
 }
 
 /// Whether NFKC leaves a character alone whatever stands before it, and lower case is that of ASCII.
 fn is_plain(character: char) -> bool {
     matches!(character, '\0'..='\u{7f}' | '가'..='힣' | '〈'..='】' | '·' | '‘' | '’' | '“' | '”')
-}
-
-fn push_lowered(plain: &str, out: &mut String) {
-    let from = out.len();
-    out.push_str(plain);
-    out[from..].make_ascii_lowercase();
 }
 
 #[cfg(test)]
