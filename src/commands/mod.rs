@@ -299,15 +299,6 @@ fn ask_one(
         streamed = output.streams();
         !streamed || output.piece(text).is_ok()
     })?;
-    if ask.explain {
-        output.explain(&asked);
-    }
-    if asked.n_left_out > 0 {
-        output.detail(&format!(
-            "{} passages did not fit the model's context",
-            asked.n_left_out
-        ));
-    }
     if output.json {
         output.answer_json(
             question,
@@ -317,6 +308,15 @@ fn ask_one(
         )?;
     } else {
         output.answer(&asked, streamed && asked.answer.answered)?;
+    }
+    if ask.explain {
+        output.explain(&asked);
+    }
+    if asked.n_left_out > 0 {
+        output.detail(&format!(
+            "{} passages did not fit the model's context",
+            asked.n_left_out
+        ));
     }
     if asked.answer.answered && settings.generator == "extract" {
         output.tip(

@@ -133,7 +133,7 @@ impl Output {
         let judgement = &asked.judgement;
         let missing = judgement.missing.as_ref().map_or_else(String::new, |word| {
             format!(
-                " · missing {word} ({:.2} of the question)",
+                "\nmissing: {word} ({:.2} of the question)",
                 judgement.missing_weight
             )
         });
