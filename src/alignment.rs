@@ -103,15 +103,15 @@ impl<'e> Alignment<'e> {
         Ok(nearest)
     }
 
-    /// The alignment the other way round: how far the question says the words of a heading, 0 to 1; `None` for a heading
-    /// without words. A heading with a word that the question does not mean stands over something else: 육아휴직 급여 is not
-    /// what 육아휴직 기간 asks for. Numbers and single syllables, as of 제3조, say nothing.
+    /// The alignment the other way round: how far the question says the words of a heading or a sentence, 0 to 1; `None`
+    /// for one without words. A heading with a word that the question does not mean stands over something else: 육아휴직
+    /// 급여 is not what 육아휴직 기간 asks for. Numbers and single syllables, as of 제3조, say nothing.
     ///
     /// # Errors
     /// When the embedder's table is damaged.
-    pub fn of_heading(&mut self, heading: &str) -> Result<Option<f32>> {
+    pub fn reverse(&mut self, text: &str) -> Result<Option<f32>> {
         let (mut asked, mut total) = (0.0, 0.0);
-        self.for_each_seen(heading, |word, seen| {
+        self.for_each_seen(text, |word, seen| {
             let names = word.chars().nth(1).is_some() && !word.chars().all(char::is_numeric);
             if names {
                 let nearest = seen.nearness.iter().copied().fold(0.0, f32::max);
@@ -209,7 +209,7 @@ mod tests {
     fn a_heading_is_asked_for_when_the_question_says_all_of_it() {
         let embedder = builtin().unwrap();
         let mut alignment = Alignment::new(&embedder, "육아휴직 기간은 며칠인가요?").unwrap();
-        let mut of = |heading: &str| alignment.of_heading(heading).unwrap();
+        let mut of = |heading: &str| alignment.reverse(heading).unwrap();
         assert!(of("제3조(육아휴직의 기간)").unwrap() > 0.999);
         assert!(of("제4조(육아휴직 급여의 반환)").unwrap() < 0.9);
         assert_eq!(of("제3조"), None);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::ask::Asked;
+use crate::normalisation::normalised;
 use crate::retrieval::Hit;
 
 /// Documents looked at for hit@k and MRR.
@@ -211,9 +212,9 @@ fn same_file(source: &str, wanted: &str) -> bool {
 }
 
 fn squash(text: &str) -> String {
-    text.nfkc()
+    normalised(text)
+        .chars()
         .filter(|character| character.is_alphanumeric())
-        .flat_map(char::to_lowercase)
         .collect()
 }
 

@@ -144,7 +144,7 @@ fn aligned(
             .iter()
             .max_by(|a, b| dot(a.1).total_cmp(&dot(b.1)));
         aligned.push(alignment.of(nearest.map_or("", |unit| unit.0))?);
-        titled.push(alignment.of_heading(&set.passages[candidates[*at]].title)?);
+        titled.push(alignment.reverse(&set.passages[candidates[*at]].title)?);
     }
     let titled: Vec<f32> = titled.into_iter().map(Option::unwrap_or_default).collect();
     let titled = standardised(&titled);

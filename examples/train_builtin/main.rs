@@ -102,7 +102,7 @@ struct Arguments {
     /// Share of pairs from the questions written for this.
     #[arg(long, default_value_t = 0.6)]
     asked_share: f32,
-    /// Articles of one law that stand in a batch together, as hard negatives of each other.
+    /// Pairs that stand in a batch beside each drawn one: of the article it is about, or of any, and of those that follow.
     #[arg(long, default_value_t = 1)]
     neighbours: usize,
     #[arg(long, default_value_t = 1)]
